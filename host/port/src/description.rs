@@ -41,7 +41,7 @@ pub struct Operation {
 
 /// What the upstream makes of the same request sent twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Semantics {
     /// It happens twice.
     NonIdempotent,
@@ -53,7 +53,7 @@ pub enum Semantics {
 
 /// Which questions, apart from `dispatch`, the connector can answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
+#[serde(default)]
 pub struct Supports {
     pub observe: bool,
     pub status_check: bool,
