@@ -1,0 +1,205 @@
+//! Compensate a run: undo its confirmed effects in reverse order of confirmation, one after the other.
+
+use serde_json::json;
+
+use super::obligation::register;
+use super::{Command, Reads};
+use crate::draft::{Draft, Note};
+use crate::effect::{EffectEvent, EffectState, Mode};
+use crate::id::RunId;
+use crate::journal::Kind;
+use crate::obligation::{Obligation, ObligationState};
+use crate::refusal::Refusal;
+use crate::row::{Row, RowKind};
+use crate::run::{CompensationPolicy, Run, RunEvent, RunState};
+use crate::time::Time;
+
+/// How long to wait for an effect in doubt, or an obligation's turn, before looking again.
+const LOOK_AGAIN_MS: i64 = 1_000;
+
+/// Asks for everything that the run confirmed to be undone.
+#[derive(Clone, Debug)]
+pub struct CompensateRun {
+    /// Which.
+    pub run: RunId,
+    /// Why.
+    pub reason: String,
+    /// What a stuck obligation means for the rest.
+    pub policy: CompensationPolicy,
+}
+
+/// One step of a compensation: registers what has to be undone, and names what is to be worked on now.
+#[derive(Clone, Debug)]
+pub struct StepCompensation {
+    /// Which.
+    pub run: RunId,
+}
+
+/// What a step found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Work on this obligation, then step again.
+    Work(Box<Obligation>),
+    /// Nothing can be done before this time.
+    Wait(Time),
+    /// The run has left COMPENSATING.
+    Done,
+}
+
+impl Command for CompensateRun {
+    type Reply = Run;
+
+    fn reads(&self) -> Reads {
+        Reads::head()
+    }
+
+    fn decide(&self, draft: &mut Draft) -> Result<Run, Refusal> {
+        let at = draft.now();
+        let run = draft.run(&self.run)?;
+        if matches!(run.state, RunState::Compensating { .. }) {
+            return Ok(run.clone());
+        }
+        let from = run.state.name();
+        draft.run_mut(&self.run)?.apply(RunEvent::CompensationAsked {
+            policy: self.policy,
+            at,
+        })?;
+        let payload = json!({ "reason": self.reason, "from": from });
+        draft.journal(&self.run, Note::run(Kind::RunCompensating, &payload))?;
+        Ok(draft.run(&self.run)?.clone())
+    }
+}
+
+impl Command for StepCompensation {
+    type Reply = Step;
+
+    fn reads(&self) -> Reads {
+        // The one command that looks at all of a run's effects: undoing is rare, and it must miss none.
+        Reads::head().all(RowKind::Effect).all(RowKind::Obligation)
+    }
+
+    fn decide(&self, draft: &mut Draft) -> Result<Step, Refusal> {
+        let now = draft.now();
+        let RunState::Compensating { policy, .. } = draft.run(&self.run)?.state else {
+            return Ok(Step::Done);
+        };
+
+        self.cancel_unsent(draft)?;
+        if self.in_doubt(draft) {
+            // Nobody can undo what may not have happened: the reconciler settles it first.
+            return self.wait(draft, policy, now.after(LOOK_AGAIN_MS));
+        }
+        self.register_confirmed(draft)?;
+
+        let mut ours: Vec<Obligation> = draft
+            .rows()
+            .filter_map(|(_, row)| match row {
+                Row::Obligation(o) if o.order.is_some() => Some(o.as_ref().clone()),
+                _ => None,
+            })
+            .collect();
+        ours.sort_by_key(|o| std::cmp::Reverse(o.order));
+        let stuck = ours.iter().any(|o| o.state == ObligationState::Stuck);
+        let open = ours
+            .into_iter()
+            .find(|o| matches!(o.state, ObligationState::Pending { .. } | ObligationState::Committed(_)));
+        match open {
+            Some(_) if stuck && policy == CompensationPolicy::StopAtStuck => {
+                self.end(draft, RunEvent::CompensationStuck)
+            }
+            Some(next) => match &next.state {
+                ObligationState::Pending { next: at } if *at > now => self.wait(draft, policy, *at),
+                ObligationState::Committed(claim) if claim.lives(now) => {
+                    let at = claim.expires;
+                    self.wait(draft, policy, at)
+                }
+                _ => Ok(Step::Work(Box::new(next))),
+            },
+            None if stuck => self.end(draft, RunEvent::CompensationStuck),
+            None => self.end(draft, RunEvent::Compensated),
+        }
+    }
+}
+
+impl StepCompensation {
+    fn cancel_unsent(&self, draft: &mut Draft) -> Result<(), Refusal> {
+        let unsent: Vec<_> = draft
+            .rows()
+            .filter_map(|(_, row)| match row {
+                Row::Effect(e) if e.intent.mode == Mode::Outbox && matches!(e.state, EffectState::Pending { .. }) => {
+                    Some(e.intent.key.clone())
+                }
+                _ => None,
+            })
+            .collect();
+        for key in unsent {
+            let effect = draft.move_effect(&key, EffectEvent::Cancelled, |effect| {
+                effect.error_json =
+                    json!({ "code": "cancelled", "message": "the run is being compensated" }).to_string();
+            })?;
+            draft.journal(
+                &self.run,
+                Note::effect(Kind::EffectFailed, &effect, &json!({ "reason": "cancelled" })),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn in_doubt(&self, draft: &Draft) -> bool {
+        draft.rows().any(|(_, row)| {
+            matches!(row, Row::Effect(e) if matches!(
+                e.state, EffectState::Claimed(_) | EffectState::Sent(_) | EffectState::Unknown(_) | EffectState::Stuck { .. }
+            ))
+        })
+    }
+
+    fn register_confirmed(&self, draft: &mut Draft) -> Result<(), Refusal> {
+        let known: Vec<_> = draft
+            .rows()
+            .filter_map(|(_, row)| match row {
+                Row::Obligation(o) if o.order.is_some() => Some(o.effect.clone()),
+                _ => None,
+            })
+            .collect();
+        let mut confirmed: Vec<_> = draft
+            .rows()
+            .filter_map(|(_, row)| match row {
+                Row::Effect(e) if e.state == EffectState::Confirmed && !known.contains(&e.intent.key) => Some((
+                    e.confirmed_order?,
+                    e.intent.key.clone(),
+                    e.intent.handle.clone()?,
+                    e.external_ref.clone(),
+                )),
+                _ => None,
+            })
+            .collect();
+        confirmed.sort_by_key(|(order, ..)| *order);
+        for (order, key, handle, external_ref) in confirmed {
+            register(draft, &self.run, &key, handle, &external_ref, Some(order), 0)?;
+        }
+        Ok(())
+    }
+
+    fn wait(&self, draft: &mut Draft, policy: CompensationPolicy, at: Time) -> Result<Step, Refusal> {
+        draft
+            .run_mut(&self.run)?
+            .apply(RunEvent::CompensationAsked { policy, at })?;
+        Ok(Step::Wait(at))
+    }
+
+    fn end(&self, draft: &mut Draft, event: RunEvent) -> Result<Step, Refusal> {
+        let now = draft.now();
+        let run = draft.run_mut(&self.run)?;
+        run.apply(event)?;
+        run.ended = Some(now);
+        let status = run.state.name();
+        draft.journal(
+            &self.run,
+            Note::run(
+                Kind::RunEnded,
+                &json!({ "status": status, "compensated": status == "FAILED" }),
+            ),
+        )?;
+        Ok(Step::Done)
+    }
+}

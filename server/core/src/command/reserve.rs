@@ -1,0 +1,101 @@
+//! The uniqueness of a business key over runs, with commits that change one entity each.
+//!
+//! A reservation is written first, in an entity of its own, then the effect in its run. A process may die in between:
+//! whoever then wants the key finds a reservation whose effect is not there. Before it takes the key it writes
+//! [`Revoke`] into the owner's run; that run's version moves on, so that an effect which was about to be written is
+//! decided again, finds the revocation, and is not written. So the key has one effect at any time.
+
+use super::{Command, Reads};
+use crate::draft::Draft;
+use crate::id::{EffectKey, RunId};
+use crate::refusal::Refusal;
+use crate::row::{Reservation, Row, RowKey};
+
+/// Reserves a business key, unless somebody else has it.
+#[derive(Clone, Debug)]
+pub struct Reserve {
+    /// The run that wants it.
+    pub run: RunId,
+    /// Its effect.
+    pub effect: EffectKey,
+    /// The owner from whom it may be taken: its effect is known not to be written, or to have failed.
+    pub from: Option<Reservation>,
+}
+
+/// Tells a run that a business key is not its own any more, unless its effect is written.
+#[derive(Clone, Debug)]
+pub struct Revoke {
+    /// The key.
+    pub business_key: String,
+    /// The effect for which it was reserved.
+    pub effect: EffectKey,
+}
+
+/// Forgets a revocation: the run has reserved the key anew.
+#[derive(Clone, Debug)]
+pub struct Unrevoke {
+    /// The key.
+    pub business_key: String,
+}
+
+impl Command for Reserve {
+    /// Who owns it now.
+    type Reply = Reservation;
+
+    fn reads(&self) -> Reads {
+        Reads::head()
+    }
+
+    fn decide(&self, draft: &mut Draft) -> Result<Reservation, Refusal> {
+        let owner = match draft.row(&RowKey::Head) {
+            Some(Row::Reservation(owner)) => Some(owner.clone()),
+            _ => None,
+        };
+        match owner {
+            Some(owner) if self.from.as_ref() != Some(&owner) => Ok(owner),
+            _ => {
+                let ours = Reservation {
+                    run: self.run.clone(),
+                    effect: self.effect.clone(),
+                    at: draft.now(),
+                };
+                draft.put(RowKey::Head, Row::Reservation(ours.clone()));
+                Ok(ours)
+            }
+        }
+    }
+}
+
+impl Command for Revoke {
+    /// The effect, if it was written after all: the key stays with it.
+    type Reply = Option<crate::effect::Effect>;
+
+    fn reads(&self) -> Reads {
+        Reads::rows([RowKey::Effect(self.effect.clone())])
+    }
+
+    fn decide(&self, draft: &mut Draft) -> Result<Option<crate::effect::Effect>, Refusal> {
+        if let Ok(effect) = draft.effect(&self.effect) {
+            return Ok(Some(effect.clone()));
+        }
+        if draft.exists() {
+            draft.put(RowKey::Revoked(self.business_key.clone()), Row::Revoked(true));
+        }
+        Ok(None)
+    }
+}
+
+impl Command for Unrevoke {
+    type Reply = ();
+
+    fn reads(&self) -> Reads {
+        Reads::rows([RowKey::Revoked(self.business_key.clone())])
+    }
+
+    fn decide(&self, draft: &mut Draft) -> Result<(), Refusal> {
+        if let Some(Row::Revoked(true)) = draft.row(&RowKey::Revoked(self.business_key.clone())) {
+            draft.put(RowKey::Revoked(self.business_key.clone()), Row::Revoked(false));
+        }
+        Ok(())
+    }
+}
