@@ -18,6 +18,7 @@ pub mod session;
 pub mod timer;
 
 use crate::draft::Draft;
+use crate::entity::EntityId;
 use crate::refusal::Refusal;
 use crate::row::{RowKey, RowKind};
 
@@ -28,6 +29,9 @@ use crate::row::{RowKey, RowKind};
 pub trait Command: Send + Sync {
     /// What the caller gets.
     type Reply: Send;
+
+    /// The entity that it is about.
+    fn entity(&self) -> EntityId;
 
     /// The rows that `decide` looks at, beside the head.
     fn reads(&self) -> Reads;

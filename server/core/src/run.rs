@@ -244,6 +244,21 @@ impl RunState {
         }
     }
 
+    /// The number of the status on the wire. Stored in listings too: never change them.
+    #[must_use]
+    pub const fn number(&self) -> u8 {
+        match self {
+            Self::Runnable => 1,
+            Self::Running(_) => 2,
+            Self::Waiting { .. } => 3,
+            Self::Terminal => 4,
+            Self::Failed => 5,
+            Self::Compensating { .. } => 6,
+            Self::Stuck => 7,
+            Self::Cancelled => 8,
+        }
+    }
+
     /// Whether a driver may still drive it.
     #[must_use]
     pub const fn live(&self) -> bool {

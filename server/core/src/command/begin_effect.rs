@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
 use crate::effect::{Effect, EffectState, Handle, Intent, Mode, Semantics};
+use crate::entity::EntityId;
 use crate::id::{EffectKey, RunId};
 use crate::journal::Kind;
 use crate::json::{check_name, check_optional_name, check_payload};
@@ -173,6 +174,10 @@ impl BeginEffect {
 
 impl Command for BeginEffect {
     type Reply = BegunEffect;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         let reads = Reads::rows([RowKey::Effect(self.key())]);

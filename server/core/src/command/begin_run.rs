@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
+use crate::entity::EntityId;
 use crate::id::{RunId, RunIdentity};
 use crate::journal::Kind;
 use crate::json::{check_name, check_optional_name, check_payload};
@@ -33,6 +34,8 @@ pub struct BeginRun {
     pub identity: RunIdentity,
     /// What the caller tells about itself.
     pub caller: Caller,
+    /// What it starts with, as JSON: handed to whoever takes it over.
+    pub input_json: String,
     /// The lease that it wants.
     pub lease: LeaseRequest,
 }
@@ -69,12 +72,17 @@ pub struct Begun {
 impl Command for BeginRun {
     type Reply = Begun;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&RunId::derive(&self.identity))
+    }
+
     fn reads(&self) -> Reads {
         Reads::head()
     }
 
     fn decide(&self, draft: &mut Draft) -> Result<Begun, Refusal> {
         check_identity(&self.identity)?;
+        check_payload("input_json", &self.input_json)?;
         let id = RunId::derive(&self.identity);
         let resumed = draft.exists();
         if resumed && !draft.run(&id)?.state.live() {
@@ -99,6 +107,10 @@ impl Command for BeginRun {
 
 impl Command for StartRun {
     type Reply = Begun;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&RunId::derive(&self.identity))
+    }
 
     fn reads(&self) -> Reads {
         Reads::head()
@@ -129,6 +141,10 @@ impl Command for StartRun {
 
 impl Command for ResumeRun {
     type Reply = Run;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::head()

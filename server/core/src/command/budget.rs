@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{Command, Reads};
 use crate::budget::{Budget, Reservation};
 use crate::draft::{Draft, Note};
+use crate::entity::EntityId;
 use crate::id::RunId;
 use crate::journal::Kind;
 use crate::lease::Driver;
@@ -66,6 +67,10 @@ pub struct Admitted {
 impl Command for SetBudget {
     type Reply = Budget;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Budget])
     }
@@ -92,6 +97,10 @@ impl Command for SetBudget {
 
 impl Command for AdmitBudget {
     type Reply = Admitted;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Budget])
@@ -147,6 +156,10 @@ impl Command for AdmitBudget {
 
 impl Command for ChargeBudget {
     type Reply = Budget;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Budget]).request(&self.request_id)

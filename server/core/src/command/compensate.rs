@@ -6,6 +6,7 @@ use super::obligation::register;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
 use crate::effect::{EffectEvent, EffectState, Mode};
+use crate::entity::EntityId;
 use crate::id::RunId;
 use crate::journal::Kind;
 use crate::obligation::{Obligation, ObligationState};
@@ -49,6 +50,10 @@ pub enum Step {
 impl Command for CompensateRun {
     type Reply = Run;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::head()
     }
@@ -72,6 +77,10 @@ impl Command for CompensateRun {
 
 impl Command for StepCompensation {
     type Reply = Step;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         // The one command that looks at all of a run's effects: undoing is rare, and it must miss none.

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
 use crate::effect::{Effect, EffectEvent, EffectState, Mode};
+use crate::entity::EntityId;
 use crate::id::{EffectKey, RunId};
 use crate::journal::Kind;
 use crate::json::check_payload;
@@ -42,6 +43,10 @@ pub struct CompleteEffect {
 
 impl Command for CompleteEffect {
     type Reply = Effect;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Effect(self.key.clone())])

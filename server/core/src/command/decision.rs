@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{Command, Reads};
 use crate::decision::Decision;
 use crate::draft::{Draft, Note};
+use crate::entity::EntityId;
 use crate::id::RunId;
 use crate::journal::Kind;
 use crate::json::{check_optional_name, check_payload};
@@ -35,6 +36,10 @@ pub struct RecordDecision {
 
 impl Command for RecordDecision {
     type Reply = Decision;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Decision(self.index)])

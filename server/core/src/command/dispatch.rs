@@ -6,6 +6,7 @@ use super::complete_effect::settle;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
 use crate::effect::{Attempt, Effect, EffectEvent, EffectState, Mode};
+use crate::entity::EntityId;
 use crate::id::{EffectKey, RunId};
 use crate::journal::Kind;
 use crate::json::check_payload;
@@ -122,6 +123,10 @@ pub enum Outcome {
 impl Command for ClaimDispatch {
     type Reply = ClaimedDispatch;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Effect(self.key.clone())])
     }
@@ -168,7 +173,7 @@ impl Command for ClaimDispatch {
         };
         let number = attempt.number;
         let mut effect = draft.move_effect(&self.key, EffectEvent::Claimed(claim), |effect| {
-            effect.attempts.push(attempt)
+            effect.attempts.push(attempt);
         })?;
         let payload = json!({ "owner": self.owner, "attempt": number });
         draft.journal(&self.run, Note::effect(Kind::EffectClaimed, &effect, &payload))?;
@@ -182,6 +187,10 @@ impl Command for ClaimDispatch {
 
 impl Command for MarkSent {
     type Reply = ();
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Effect(self.key.clone())])
@@ -213,6 +222,10 @@ impl Command for MarkSent {
 impl Command for RenewDispatch {
     type Reply = ();
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Effect(self.key.clone())])
     }
@@ -234,6 +247,10 @@ impl Command for RenewDispatch {
 
 impl Command for SettleDispatch {
     type Reply = Effect;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Effect(self.key.clone())])

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
+use crate::entity::EntityId;
 use crate::id::RunId;
 use crate::journal::Kind;
 use crate::json::check_payload;
@@ -36,6 +37,10 @@ pub struct CancelRun {
 impl Command for EndRun {
     type Reply = Run;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::head()
     }
@@ -64,6 +69,10 @@ impl Command for EndRun {
 
 impl Command for CancelRun {
     type Reply = Run;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::head()

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::timer::arm;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
+use crate::entity::EntityId;
 use crate::gate::{Gate, Resolution, timeout_timer_id};
 use crate::id::RunId;
 use crate::journal::Kind;
@@ -48,6 +49,10 @@ pub struct SendSignal {
 impl Command for AwaitSignal {
     /// The resolution as JSON, if there is one; otherwise the run is parked.
     type Reply = Option<String>;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::rows([
@@ -116,6 +121,10 @@ impl Command for AwaitSignal {
 
 impl Command for SendSignal {
     type Reply = Run;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::head().all(RowKind::Gate).request(&self.request_id)

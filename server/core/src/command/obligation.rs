@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
 use crate::effect::Handle;
+use crate::entity::EntityId;
 use crate::id::{EffectKey, RunId};
 use crate::journal::Kind;
 use crate::json::check_payload;
@@ -89,6 +90,10 @@ pub enum Undone {
 impl Command for RegisterCompensation {
     type Reply = Obligation;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Effect(self.effect.clone())]).all(RowKind::Obligation)
     }
@@ -148,6 +153,10 @@ pub(super) fn register(
 impl Command for ClaimObligation {
     type Reply = ClaimedObligation;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Obligation(self.seq)])
     }
@@ -188,6 +197,10 @@ impl Command for ClaimObligation {
 
 impl Command for SettleObligation {
     type Reply = Obligation;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Obligation(self.seq)])

@@ -7,6 +7,7 @@ use super::obligation::register;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
 use crate::effect::{Effect, EffectEvent, EffectState, Handle};
+use crate::entity::EntityId;
 use crate::id::{EffectKey, RunId};
 use crate::journal::Kind;
 use crate::json::check_payload;
@@ -92,6 +93,10 @@ impl Command for ClaimCheck {
     /// The effect, if it is in doubt and it is its turn.
     type Reply = Option<Effect>;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Effect(self.key.clone())])
     }
@@ -127,6 +132,10 @@ impl Command for ClaimCheck {
 
 impl Command for RecordObservation {
     type Reply = Effect;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Effect(self.key.clone())])

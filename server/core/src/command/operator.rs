@@ -7,6 +7,7 @@ use super::obligation::moved;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
 use crate::effect::{Effect, EffectEvent};
+use crate::entity::EntityId;
 use crate::id::{EffectKey, RunId};
 use crate::journal::Kind;
 use crate::json::{check_name, check_payload};
@@ -76,6 +77,10 @@ pub struct RetryEffect {
 impl Command for Redrive {
     type Reply = Run;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::head()
     }
@@ -97,6 +102,10 @@ impl Command for Redrive {
 
 impl Command for ResolveEffect {
     type Reply = Effect;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Effect(self.key.clone())])
@@ -133,6 +142,10 @@ impl Command for ResolveEffect {
 
 impl Command for ResolveObligation {
     type Reply = Obligation;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Obligation(self.seq)])
@@ -171,6 +184,10 @@ impl Command for ResolveObligation {
 impl Command for RetryEffect {
     type Reply = Effect;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Effect(self.key.clone())])
     }
@@ -178,7 +195,7 @@ impl Command for RetryEffect {
     fn decide(&self, draft: &mut Draft) -> Result<Effect, Refusal> {
         let next = draft.now();
         let effect = draft.move_effect(&self.key, EffectEvent::Retried { next }, |effect| {
-            effect.error_json.clear()
+            effect.error_json.clear();
         })?;
         let payload = json!({ "by": self.who, "reason": self.reason });
         draft.journal(&self.run, Note::effect(Kind::EffectReopened, &effect, &payload))?;

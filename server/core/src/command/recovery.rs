@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
+use crate::entity::EntityId;
 use crate::id::RunId;
 use crate::journal::Kind;
 use crate::refusal::Refusal;
@@ -43,6 +44,10 @@ impl Command for ClaimRecovery {
     /// The run, if it has no driver and it is its turn.
     type Reply = Option<Run>;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::head()
     }
@@ -72,6 +77,10 @@ impl Command for ClaimRecovery {
 impl Command for NoTaker {
     type Reply = ();
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::head()
     }
@@ -87,6 +96,10 @@ impl Command for NoTaker {
 impl Command for LoseLease {
     /// Whether the lease was still in force.
     type Reply = bool;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::head()

@@ -7,13 +7,35 @@
 
 use super::{Command, Reads};
 use crate::draft::Draft;
+use crate::entity::{EntityId, EntityKind};
 use crate::id::{EffectKey, RunId};
 use crate::refusal::Refusal;
 use crate::row::{Reservation, Row, RowKey};
 
+/// Names a business key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusinessKey {
+    /// Tenant; empty in single-tenant mode.
+    pub tenant: String,
+    /// Connector, that is the upstream to which it is known.
+    pub connector: String,
+    /// The caller's own name for the effect.
+    pub key: String,
+}
+
+impl BusinessKey {
+    /// The entity that holds its reservation.
+    #[must_use]
+    pub fn entity(&self) -> EntityId {
+        EntityId::named(EntityKind::BusinessKey, &[&self.tenant, &self.connector, &self.key])
+    }
+}
+
 /// Reserves a business key, unless somebody else has it.
 #[derive(Clone, Debug)]
 pub struct Reserve {
+    /// The key.
+    pub key: BusinessKey,
     /// The run that wants it.
     pub run: RunId,
     /// Its effect.
@@ -25,6 +47,8 @@ pub struct Reserve {
 /// Tells a run that a business key is not its own any more, unless its effect is written.
 #[derive(Clone, Debug)]
 pub struct Revoke {
+    /// The run that loses it.
+    pub run: RunId,
     /// The key.
     pub business_key: String,
     /// The effect for which it was reserved.
@@ -34,6 +58,8 @@ pub struct Revoke {
 /// Forgets a revocation: the run has reserved the key anew.
 #[derive(Clone, Debug)]
 pub struct Unrevoke {
+    /// The run that has it again.
+    pub run: RunId,
     /// The key.
     pub business_key: String,
 }
@@ -41,6 +67,10 @@ pub struct Unrevoke {
 impl Command for Reserve {
     /// Who owns it now.
     type Reply = Reservation;
+
+    fn entity(&self) -> EntityId {
+        self.key.entity()
+    }
 
     fn reads(&self) -> Reads {
         Reads::head()
@@ -70,6 +100,10 @@ impl Command for Revoke {
     /// The effect, if it was written after all: the key stays with it.
     type Reply = Option<crate::effect::Effect>;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Effect(self.effect.clone())])
     }
@@ -87,6 +121,10 @@ impl Command for Revoke {
 
 impl Command for Unrevoke {
     type Reply = ();
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Revoked(self.business_key.clone())])

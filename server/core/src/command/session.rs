@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{Command, Reads};
 use crate::draft::Draft;
+use crate::entity::EntityId;
 use crate::json::{check_name, check_optional_name, check_payload};
 use crate::refusal::{Refusal, Status};
 use crate::row::{Row, RowKey, RowKind};
@@ -42,6 +43,8 @@ pub struct DeleteSession {
 /// Changes keys of a state that is shared by an app or a user.
 #[derive(Clone, Debug)]
 pub struct MergeState {
+    /// The state: an app's or a user's.
+    pub entity: EntityId,
     /// Keys, without prefix.
     pub state: Vec<StateValue>,
     /// Identity of the change: it is applied once.
@@ -100,6 +103,10 @@ impl Delta {
 impl Command for CreateSession {
     type Reply = Session;
 
+    fn entity(&self) -> EntityId {
+        self.name.entity()
+    }
+
     fn reads(&self) -> Reads {
         Reads::head()
     }
@@ -129,6 +136,10 @@ impl Command for CreateSession {
 
 impl Command for AppendEvent {
     type Reply = Session;
+
+    fn entity(&self) -> EntityId {
+        self.name.entity()
+    }
 
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::SessionEventId(self.event.id.clone())])
@@ -169,6 +180,10 @@ impl Command for DeleteSession {
     /// Whether it was there.
     type Reply = bool;
 
+    fn entity(&self) -> EntityId {
+        self.name.entity()
+    }
+
     fn reads(&self) -> Reads {
         Reads::head()
             .all(RowKind::SessionEvent)
@@ -204,6 +219,10 @@ impl Command for DeleteSession {
 
 impl Command for MergeState {
     type Reply = ();
+
+    fn entity(&self) -> EntityId {
+        self.entity.clone()
+    }
 
     fn reads(&self) -> Reads {
         Reads::head().request(&self.request_id)

@@ -6,6 +6,7 @@ use super::gate::time_out;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
 use crate::effect::EffectState;
+use crate::entity::EntityId;
 use crate::id::RunId;
 use crate::journal::Kind;
 use crate::json::{check_name, check_payload, not_found};
@@ -79,6 +80,10 @@ pub struct ReleaseTimer {
 impl Command for SetTimer {
     type Reply = Timer;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Timer(self.id.clone())])
     }
@@ -128,6 +133,10 @@ impl Command for CancelTimer {
     /// Whether it was still waiting.
     type Reply = bool;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Timer(self.id.clone())])
     }
@@ -155,6 +164,10 @@ impl Command for ClaimTimer {
     /// The timer, if it is due and nobody else acts on it.
     type Reply = Option<Timer>;
 
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Timer(self.id.clone())])
     }
@@ -180,6 +193,10 @@ impl Command for ClaimTimer {
 
 impl Command for FireTimer {
     type Reply = Timer;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         // What a built-in kind acts on: its gate, or the run's effects in doubt.
@@ -253,6 +270,10 @@ impl FireTimer {
 
 impl Command for ReleaseTimer {
     type Reply = ();
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
 
     fn reads(&self) -> Reads {
         Reads::rows([RowKey::Timer(self.id.clone())])

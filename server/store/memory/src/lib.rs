@@ -1,0 +1,195 @@
+//! A store in memory: the reference of the others, with the same encoding, and the ground under the simulation.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tape_core::command::Range;
+use tape_core::{Due, DueKind, EntityId, EntityKind, RowKey, Time};
+use tape_store::{
+    Commit, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, Store, StoreError, StoredRow, codec,
+};
+
+/// Everything, in maps.
+#[derive(Default)]
+pub struct MemoryStore {
+    state: Mutex<HashMap<EntityId, Entity>>,
+}
+
+#[derive(Default)]
+struct Entity {
+    version: u64,
+    listing: Listing,
+    /// By kind and encoded key, so that ranges come in the stores' own order.
+    rows: BTreeMap<(u8, Vec<u8>), (RowKey, Vec<u8>, Option<Due>)>,
+    journal: BTreeMap<i64, Vec<u8>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, HashMap<EntityId, Entity>> {
+        // A panic while it was held cannot have left half a change: every change is one insert after all checks.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn load(&self, entity: &EntityId, rows: &[RowKey], ranges: &[Range]) -> Result<Loaded, StoreError> {
+        let state = self.state();
+        let Some(entity) = state.get(entity) else {
+            return Ok(Loaded::default());
+        };
+        let mut found: BTreeMap<RowKey, Vec<u8>> = BTreeMap::new();
+        for key in rows.iter().chain([&RowKey::Head]) {
+            if let Some((key, body, _)) = entity.rows.get(&codec::encode_key(key)) {
+                found.insert(key.clone(), body.clone());
+            }
+        }
+        for range in ranges {
+            let kind = range.kind as u8;
+            let rows = entity.rows.range((kind, Vec::new())..(kind + 1, Vec::new())).rev();
+            let last = range.last.map_or(usize::MAX, |last| last as usize);
+            found.extend(rows.take(last).map(|(_, (key, body, _))| (key.clone(), body.clone())));
+        }
+        Ok(Loaded {
+            version: entity.version,
+            rows: found.into_iter().collect(),
+        })
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
+        let mut state = self.state();
+        let found = state.get(&commit.entity).map_or(0, |entity| entity.version);
+        if found != commit.expected {
+            return Err(StoreError::Conflict {
+                expected: commit.expected,
+                found,
+            });
+        }
+        let entity = state.entry(commit.entity).or_default();
+        entity.version = commit.expected + 1;
+        if let Some(listing) = commit.listing {
+            entity.listing = listing;
+        }
+        for key in &commit.deletes {
+            entity.rows.remove(&codec::encode_key(key));
+        }
+        for StoredRow { key, body, due } in commit.puts {
+            entity.rows.insert(codec::encode_key(&key), (key, body, due));
+        }
+        entity.journal.extend(commit.entries);
+        Ok(entity.version)
+    }
+
+    async fn due(&self, query: &DueQuery) -> Result<Vec<DueRow>, StoreError> {
+        let mut due: Vec<DueRow> = Vec::new();
+        for (id, entity) in self.state().iter() {
+            if query
+                .apps
+                .as_ref()
+                .is_some_and(|apps| !apps.contains(&entity.listing.app))
+            {
+                continue;
+            }
+            for (key, _, hint) in entity.rows.values() {
+                if let Some(hint) = hint.filter(|hint| hint.kind == query.kind && hint.at <= query.until) {
+                    due.push(DueRow {
+                        entity: id.clone(),
+                        key: key.clone(),
+                        at: hint.at,
+                        tenant: entity.listing.tenant.clone(),
+                        app: entity.listing.app.clone(),
+                    });
+                }
+            }
+        }
+        due.sort_by(|a, b| (a.at, &a.entity, &a.key).cmp(&(b.at, &b.entity, &b.key)));
+        due.truncate(query.limit as usize);
+        Ok(due)
+    }
+
+    async fn next_due(&self, kind: DueKind) -> Result<Option<Time>, StoreError> {
+        Ok(hints(&self.state(), kind).min())
+    }
+
+    async fn count_due(&self, kind: DueKind, now: Time) -> Result<(u64, Option<Time>), StoreError> {
+        let state = self.state();
+        let due = || hints(&state, kind).filter(|at| *at <= now);
+        Ok((due().count() as u64, due().min()))
+    }
+
+    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        let state = self.state();
+        let Some(entity) = state.get(entity) else {
+            return Ok(Vec::new());
+        };
+        Ok(entity
+            .journal
+            .range(from_seq..)
+            .take(limit as usize)
+            .map(|(seq, body)| (*seq, body.clone()))
+            .collect())
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {
+        let head = codec::encode_key(&RowKey::Head);
+        let mut listed: Vec<Listed> = self
+            .state()
+            .iter()
+            .filter(|(id, entity)| id.kind == query.kind && matches(query, &id.id, &entity.listing))
+            .filter_map(|(id, entity)| {
+                let (_, body, _) = entity.rows.get(&head)?;
+                Some(Listed {
+                    id: id.id.clone(),
+                    listing: entity.listing.clone(),
+                    head: body.clone(),
+                })
+            })
+            .collect();
+        listed.sort_by(|a, b| (b.listing.created, &b.id).cmp(&(a.listing.created, &a.id)));
+        listed.truncate(query.limit as usize);
+        Ok(listed)
+    }
+
+    async fn count_by_status(&self, kind: EntityKind) -> Result<Vec<(u8, u64)>, StoreError> {
+        let mut counts: BTreeMap<u8, u64> = BTreeMap::new();
+        for (id, entity) in self.state().iter() {
+            if id.kind == kind {
+                *counts.entry(entity.listing.status).or_default() += 1;
+            }
+        }
+        Ok(counts.into_iter().collect())
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(&self) {}
+}
+
+fn hints(state: &HashMap<EntityId, Entity>, kind: DueKind) -> impl Iterator<Item = Time> + '_ {
+    state
+        .values()
+        .flat_map(|entity| entity.rows.values())
+        .filter_map(move |(_, _, due)| due.filter(|due| due.kind == kind).map(|due| due.at))
+}
+
+fn matches(query: &ListQuery, id: &str, listing: &Listing) -> bool {
+    let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
+    is(&query.tenant, &listing.tenant)
+        && is(&query.app, &listing.app)
+        && is(&query.user, &listing.user)
+        && (query.statuses.is_empty() || query.statuses.contains(&listing.status))
+        && query.created_until.is_none_or(|until| listing.created <= until)
+        && query
+            .after
+            .as_ref()
+            .is_none_or(|Position { created, id: last }| (listing.created, id) < (*created, last))
+}

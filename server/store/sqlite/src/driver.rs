@@ -1,0 +1,55 @@
+//! Opening the database: pragmas, migrations, and the lock that keeps a second server out.
+
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use tape_store::StoreError;
+
+use crate::config::SqliteConfig;
+use crate::error::unavailable;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// How long a reader or the writer waits for a lock of the file.
+const BUSY: Duration = Duration::from_secs(5);
+
+fn options(config: &SqliteConfig) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(&config.path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // FULL: a commit is on the disk before it is acknowledged, also after a loss of power.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY)
+        .pragma("temp_store", "MEMORY")
+        .pragma("cache_size", "-16384")
+        .disable_statement_logging()
+}
+
+/// Opens the one connection that writes, and brings the schema up to date.
+pub(crate) async fn writer(config: &SqliteConfig) -> Result<SqliteConnection, StoreError> {
+    let mut connection = SqliteConnection::connect_with(&options(config))
+        .await
+        .map_err(unavailable)?;
+    MIGRATIONS.run(&mut connection).await.map_err(|error| {
+        StoreError::Unavailable(format!(
+            "{}: the schema cannot be brought up to date: {error}. Is it the file of a newer server? `tape migrate --dry-run` tells.",
+            config.path.display()
+        ))
+    })?;
+    Ok(connection)
+}
+
+/// Opens the connections that read.
+pub(crate) async fn readers(config: &SqliteConfig) -> Result<SqlitePool, StoreError> {
+    SqlitePoolOptions::new()
+        .max_connections(config.readers)
+        .min_connections(1)
+        .acquire_timeout(BUSY)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options(config).read_only(false).pragma("query_only", "ON"))
+        .await
+        .map_err(unavailable)
+}

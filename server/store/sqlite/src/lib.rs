@@ -1,0 +1,13 @@
+//! The store on SQLite.
+//!
+//! One connection writes; commits that wait while it does are written with the next transaction, so that one fsync
+//! serves them all. Readers have connections of their own and see the last committed state (WAL).
+
+mod config;
+mod driver;
+mod error;
+mod store;
+mod writer;
+
+pub use config::SqliteConfig;
+pub use store::SqliteStore;

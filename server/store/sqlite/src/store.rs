@@ -1,0 +1,276 @@
+//! The store trait over SQLite.
+
+use async_trait::async_trait;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{QueryBuilder, Row as _, Sqlite};
+use tape_core::command::Range;
+use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
+use tape_store::{Commit, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Store, StoreError, codec};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::config::SqliteConfig;
+use crate::error::unavailable;
+use crate::{driver, writer};
+
+/// A store in one SQLite file.
+pub struct SqliteStore {
+    readers: SqlitePool,
+    queue: std::sync::Mutex<Option<mpsc::Sender<writer::Waiting>>>,
+    tasks: TaskTracker,
+}
+
+impl SqliteStore {
+    /// Opens the file, creates it if it is not there, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it cannot be opened, or belongs to a newer server.
+    pub async fn open(config: &SqliteConfig) -> Result<Self, StoreError> {
+        let connection = driver::writer(config).await?;
+        let readers = driver::readers(config).await?;
+        let (queue, waiting) = mpsc::channel(config.queue_max);
+        let tasks = TaskTracker::new();
+        tasks.spawn(writer::run(connection, waiting, config.batch_max));
+        Ok(Self {
+            readers,
+            queue: std::sync::Mutex::new(Some(queue)),
+            tasks,
+        })
+    }
+
+    fn queue(&self) -> Result<mpsc::Sender<writer::Waiting>, StoreError> {
+        let queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        queue.clone().ok_or_else(closing)
+    }
+}
+
+fn closing() -> StoreError {
+    StoreError::Unavailable("the store is closing".to_owned())
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn load(&self, entity: &EntityId, rows: &[RowKey], ranges: &[Range]) -> Result<Loaded, StoreError> {
+        // One statement is one moment: the version and the rows belong together.
+        let mut query = QueryBuilder::<Sqlite>::new("WITH e AS (SELECT no, version FROM entities WHERE kind = ");
+        query
+            .push_bind(entity.kind as u8)
+            .push(" AND id = ")
+            .push_bind(&entity.id);
+        query.push(
+            ") SELECT e.version, r.kind, r.key, r.body FROM e JOIN rows r ON r.no = e.no AND (r.kind, r.key) IN (",
+        );
+        let keys: Vec<(u8, Vec<u8>)> = rows.iter().chain([&RowKey::Head]).map(codec::encode_key).collect();
+        query.push_values(&keys, |mut row, (kind, key)| {
+            row.push_bind(*kind).push_bind(key.as_slice());
+        });
+        query.push(")");
+        for range in ranges {
+            query.push(" UNION SELECT * FROM (SELECT e.version, r.kind, r.key, r.body FROM e JOIN rows r ON r.no = e.no AND r.kind = ");
+            query.push_bind(range.kind as u8);
+            query
+                .push(" ORDER BY r.key DESC LIMIT ")
+                .push_bind(range.last.map_or(-1, i64::from))
+                .push(")");
+        }
+        let mut loaded = Loaded::default();
+        for row in query.build().fetch_all(&self.readers).await.map_err(unavailable)? {
+            loaded.version = get::<i64>(&row, 0)?.unsigned_abs();
+            loaded.rows.push((
+                codec::decode_key(get(&row, 1)?, &get::<Vec<u8>>(&row, 2)?)?,
+                get(&row, 3)?,
+            ));
+        }
+        loaded.rows.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(loaded)
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue()?
+            .send(writer::Waiting { commit, answer })
+            .await
+            .map_err(|_| closing())?;
+        answered
+            .await
+            .map_err(|_| StoreError::InDoubt("the writer went away".to_owned()))?
+    }
+
+    async fn due(&self, query: &DueQuery) -> Result<Vec<DueRow>, StoreError> {
+        let mut sql = QueryBuilder::<Sqlite>::new(
+            "SELECT e.kind, e.id, r.kind, r.key, r.due_at, e.tenant, e.app
+             FROM rows r JOIN entities e ON e.no = r.no WHERE r.due_kind = ",
+        );
+        sql.push_bind(query.kind as u8)
+            .push(" AND r.due_at <= ")
+            .push_bind(query.until.0);
+        if let Some(apps) = &query.apps {
+            sql.push(" AND e.app IN (");
+            let mut list = sql.separated(", ");
+            for app in apps {
+                list.push_bind(app);
+            }
+            sql.push(")");
+        }
+        sql.push(" ORDER BY r.due_at, e.kind, e.id LIMIT ")
+            .push_bind(query.limit);
+        let rows = sql.build().fetch_all(&self.readers).await.map_err(unavailable)?;
+        rows.iter()
+            .map(|row| {
+                Ok(DueRow {
+                    entity: EntityId {
+                        kind: entity_kind(get(row, 0)?)?,
+                        id: get(row, 1)?,
+                    },
+                    key: codec::decode_key(get(row, 2)?, &get::<Vec<u8>>(row, 3)?)?,
+                    at: Time(get(row, 4)?),
+                    tenant: get(row, 5)?,
+                    app: get(row, 6)?,
+                })
+            })
+            .collect()
+    }
+
+    async fn next_due(&self, kind: DueKind) -> Result<Option<Time>, StoreError> {
+        let at: Option<i64> = sqlx::query_scalar("SELECT min(due_at) FROM rows WHERE due_kind = ?")
+            .bind(kind as u8)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        Ok(at.map(Time))
+    }
+
+    async fn count_due(&self, kind: DueKind, now: Time) -> Result<(u64, Option<Time>), StoreError> {
+        let row = sqlx::query("SELECT count(*), min(due_at) FROM rows WHERE due_kind = ? AND due_at <= ?")
+            .bind(kind as u8)
+            .bind(now.0)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        Ok((
+            get::<i64>(&row, 0)?.unsigned_abs(),
+            get::<Option<i64>>(&row, 1)?.map(Time),
+        ))
+    }
+
+    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        sqlx::query_as(
+            "SELECT j.seq, j.body FROM journal j
+             WHERE j.no = (SELECT no FROM entities WHERE kind = ? AND id = ?) AND j.seq >= ? ORDER BY j.seq LIMIT ?",
+        )
+        .bind(entity.kind as u8)
+        .bind(&entity.id)
+        .bind(from_seq)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(unavailable)
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {
+        let mut sql = QueryBuilder::<Sqlite>::new(
+            "SELECT e.id, e.tenant, e.app, e.\"user\", e.status, e.created, r.body
+             FROM entities e JOIN rows r ON r.no = e.no AND r.kind = 0 WHERE e.kind = ",
+        );
+        sql.push_bind(query.kind as u8);
+        for (column, wanted) in [
+            ("e.tenant", &query.tenant),
+            ("e.app", &query.app),
+            ("e.\"user\"", &query.user),
+        ] {
+            if let Some(wanted) = wanted {
+                sql.push(" AND ").push(column).push(" = ").push_bind(wanted);
+            }
+        }
+        if !query.statuses.is_empty() {
+            sql.push(" AND e.status IN (");
+            let mut list = sql.separated(", ");
+            for status in &query.statuses {
+                list.push_bind(*status);
+            }
+            sql.push(")");
+        }
+        if let Some(until) = query.created_until {
+            sql.push(" AND e.created <= ").push_bind(until.0);
+        }
+        if let Some(after) = &query.after {
+            sql.push(" AND (e.created, e.id) < (")
+                .push_bind(after.created.0)
+                .push(", ")
+                .push_bind(&after.id)
+                .push(")");
+        }
+        sql.push(" ORDER BY e.created DESC, e.id DESC LIMIT ")
+            .push_bind(query.limit);
+        let rows = sql.build().fetch_all(&self.readers).await.map_err(unavailable)?;
+        rows.iter()
+            .map(|row| {
+                Ok(Listed {
+                    id: get(row, 0)?,
+                    listing: Listing {
+                        tenant: get(row, 1)?,
+                        app: get(row, 2)?,
+                        user: get(row, 3)?,
+                        status: get(row, 4)?,
+                        created: Time(get(row, 5)?),
+                    },
+                    head: get(row, 6)?,
+                })
+            })
+            .collect()
+    }
+
+    async fn count_by_status(&self, kind: EntityKind) -> Result<Vec<(u8, u64)>, StoreError> {
+        let rows: Vec<(u8, i64)> =
+            sqlx::query_as("SELECT status, count(*) FROM entities WHERE kind = ? GROUP BY status ORDER BY status")
+                .bind(kind as u8)
+                .fetch_all(&self.readers)
+                .await
+                .map_err(unavailable)?;
+        Ok(rows
+            .into_iter()
+            .map(|(status, count)| (status, count.unsigned_abs()))
+            .collect())
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1")
+            .execute(&self.readers)
+            .await
+            .map(drop)
+            .map_err(unavailable)
+    }
+
+    async fn close(&self) {
+        // Without a sender left the writer ends once its queue is empty.
+        drop(
+            self.queue
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .take(),
+        );
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.readers.close().await;
+    }
+}
+
+fn get<'r, T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>>(
+    row: &'r SqliteRow,
+    index: usize,
+) -> Result<T, StoreError> {
+    row.try_get(index)
+        .map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+fn entity_kind(number: u8) -> Result<EntityKind, StoreError> {
+    Ok(match number {
+        1 => EntityKind::Run,
+        2 => EntityKind::Session,
+        3 => EntityKind::AppState,
+        4 => EntityKind::UserState,
+        5 => EntityKind::BusinessKey,
+        6 => EntityKind::Value,
+        other => return Err(StoreError::Corrupt(format!("no entity kind {other}"))),
+    })
+}

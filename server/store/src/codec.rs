@@ -1,0 +1,189 @@
+//! Bytes <-> domain: how rows, their keys and journal entries are stored.
+//!
+//! A row is MessagePack with structs as arrays, behind one version byte. The rule of change: fields are only added at the
+//! end of a struct, with `#[serde(default)]`; anything else needs a new version byte and a decoder for the old one.
+//! Keys are ordered bytes: numbers big-endian, so that a range comes in the order of its numbers.
+
+use serde::de::DeserializeOwned;
+use tape_core::row::RowKind;
+use tape_core::{EffectKey, Entry, Row, RowKey};
+
+use crate::error::StoreError;
+
+/// First byte of everything that this version writes.
+const VERSION: u8 = 1;
+
+/// A row as bytes.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if it cannot be encoded, which would be a defect of ours.
+pub fn encode_row(row: &Row) -> Result<Vec<u8>, StoreError> {
+    encode(row)
+}
+
+/// A row from bytes.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if the bytes are not a row that this version knows.
+pub fn decode_row(bytes: &[u8]) -> Result<Row, StoreError> {
+    decode(bytes)
+}
+
+/// A journal entry as bytes.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if it cannot be encoded, which would be a defect of ours.
+pub fn encode_entry(entry: &Entry) -> Result<Vec<u8>, StoreError> {
+    encode(entry)
+}
+
+/// A journal entry from bytes.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if the bytes are not an entry that this version knows.
+pub fn decode_entry(bytes: &[u8]) -> Result<Entry, StoreError> {
+    decode(bytes)
+}
+
+fn encode(value: &impl serde::Serialize) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = vec![VERSION];
+    rmp_serde::encode::write(&mut bytes, value).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    match bytes.split_first() {
+        Some((&VERSION, body)) => {
+            rmp_serde::from_slice(body).map_err(|error| StoreError::Corrupt(format!("not decodable: {error}")))
+        }
+        Some((version, _)) => Err(StoreError::Corrupt(format!(
+            "format {version} is newer than this server"
+        ))),
+        None => Err(StoreError::Corrupt("empty".to_owned())),
+    }
+}
+
+/// A key as its kind's number and ordered bytes.
+#[must_use]
+pub fn encode_key(key: &RowKey) -> (u8, Vec<u8>) {
+    let bytes = match key {
+        RowKey::Head | RowKey::Budget => Vec::new(),
+        // Indexes and seqs are never negative: their order as bytes is their order as numbers.
+        RowKey::Decision(index) | RowKey::Obligation(index) => index.to_be_bytes().to_vec(),
+        RowKey::Effect(key) => key.0.as_bytes().to_vec(),
+        RowKey::Gate(name, index) => [name.as_bytes(), &[0], &index.to_be_bytes()].concat(),
+        RowKey::Timer(id)
+        | RowKey::Request(id)
+        | RowKey::Revoked(id)
+        | RowKey::SessionEventId(id)
+        | RowKey::State(id) => id.as_bytes().to_vec(),
+        RowKey::Lease(number) | RowKey::Confirmed(number) => number.to_be_bytes().to_vec(),
+        RowKey::SessionEvent(position) => position.to_be_bytes().to_vec(),
+    };
+    (key.kind() as u8, bytes)
+}
+
+/// A key from its kind's number and bytes.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if they are no key that this version knows.
+pub fn decode_key(kind: u8, bytes: &[u8]) -> Result<RowKey, StoreError> {
+    let bad = || StoreError::Corrupt(format!("no row key: kind {kind}, {} bytes", bytes.len()));
+    let text = || String::from_utf8(bytes.to_vec()).map_err(|_| bad());
+    let eight = || <[u8; 8]>::try_from(bytes).map_err(|_| bad());
+    let four = || <[u8; 4]>::try_from(bytes).map_err(|_| bad());
+    Ok(match kind {
+        k if k == RowKind::Head as u8 => RowKey::Head,
+        k if k == RowKind::Decision as u8 => RowKey::Decision(i64::from_be_bytes(eight()?)),
+        k if k == RowKind::Effect as u8 => RowKey::Effect(EffectKey(text()?)),
+        k if k == RowKind::Obligation as u8 => RowKey::Obligation(i64::from_be_bytes(eight()?)),
+        k if k == RowKind::Gate as u8 => {
+            let (name, index) = bytes
+                .len()
+                .checked_sub(5)
+                .map(|at| bytes.split_at(at))
+                .ok_or_else(bad)?;
+            let name = String::from_utf8(name.to_vec()).map_err(|_| bad())?;
+            let index = <[u8; 4]>::try_from(&index[1..]).map_err(|_| bad())?;
+            RowKey::Gate(name, u32::from_be_bytes(index))
+        }
+        k if k == RowKind::Timer as u8 => RowKey::Timer(text()?),
+        k if k == RowKind::Budget as u8 => RowKey::Budget,
+        k if k == RowKind::Lease as u8 => RowKey::Lease(u32::from_be_bytes(four()?)),
+        k if k == RowKind::Confirmed as u8 => RowKey::Confirmed(u32::from_be_bytes(four()?)),
+        k if k == RowKind::Request as u8 => RowKey::Request(text()?),
+        k if k == RowKind::Revoked as u8 => RowKey::Revoked(text()?),
+        k if k == RowKind::SessionEvent as u8 => RowKey::SessionEvent(u64::from_be_bytes(eight()?)),
+        k if k == RowKind::SessionEventId as u8 => RowKey::SessionEventId(text()?),
+        k if k == RowKind::State as u8 => RowKey::State(text()?),
+        _ => return Err(bad()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tape_core::time::Time;
+
+    #[test]
+    fn every_key_survives_the_store() {
+        let keys = [
+            RowKey::Head,
+            RowKey::Decision(7),
+            RowKey::Effect(EffectKey("r-1/d-0/t/0".into())),
+            RowKey::Obligation(9),
+            RowKey::Gate("approval".into(), 3),
+            RowKey::Timer("t".into()),
+            RowKey::Budget,
+            RowKey::Lease(1),
+            RowKey::Confirmed(2),
+            RowKey::Request("q".into()),
+            RowKey::Revoked("b".into()),
+            RowKey::SessionEvent(300),
+            RowKey::SessionEventId("e".into()),
+            RowKey::State("k".into()),
+        ];
+        for key in keys {
+            let (kind, bytes) = encode_key(&key);
+            assert_eq!(decode_key(kind, &bytes).unwrap(), key);
+        }
+    }
+
+    #[test]
+    fn numbers_keep_their_order_as_bytes() {
+        let bytes = |n| encode_key(&RowKey::SessionEvent(n)).1;
+        assert!(bytes(2) < bytes(10) && bytes(10) < bytes(300));
+    }
+
+    #[test]
+    fn a_newer_format_is_named_and_not_guessed() {
+        let row = Row::State(tape_core::session::StateValue {
+            key: "k".into(),
+            value_json: "1".into(),
+        });
+        let mut bytes = encode_row(&row).unwrap();
+        assert_eq!(decode_row(&bytes).unwrap(), row);
+        bytes[0] = 9;
+        assert!(
+            decode_row(&bytes)
+                .unwrap_err()
+                .to_string()
+                .contains("format 9 is newer")
+        );
+        assert!(decode_row(&[]).is_err());
+    }
+
+    #[test]
+    fn an_entry_survives_the_store() {
+        let entry = Entry {
+            seq: 1,
+            at: Time(5),
+            kind: tape_core::journal::Kind::RunBegun,
+            decision_index: Some(0),
+            about: String::new(),
+            payload_json: "{}".into(),
+            trace: None,
+        };
+        assert_eq!(decode_entry(&encode_entry(&entry).unwrap()).unwrap(), entry);
+    }
+}

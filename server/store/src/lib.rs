@@ -1,0 +1,11 @@
+//! What the engine asks of a store: one trait, and the encoding of what is stored.
+//!
+//! A store keeps rows of bytes, grouped into entities that have a version, and the journal of each run. It knows nothing
+//! of what the bytes mean; so a new kind of record is no change to any store.
+
+pub mod codec;
+mod error;
+mod store;
+
+pub use error::StoreError;
+pub use store::{Commit, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, Store, StoredRow};

@@ -1,0 +1,212 @@
+//! The store trait. Every store implements just this, and `tests/store` says whether it does.
+
+use async_trait::async_trait;
+use tape_core::command::Range;
+use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
+
+use crate::error::StoreError;
+
+/// A durable place for entities.
+///
+/// Cost: [`load`](Store::load) and [`journal`](Store::journal) read no more than they are asked for;
+/// [`commit`](Store::commit) is one durable write, shared with the commits that arrive with it. Nothing is acknowledged
+/// before it is durable.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Reads the entity's version, its head, `rows` and `ranges`, all as of one moment.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: repeat later. [`StoreError::Corrupt`]: a person must look.
+    async fn load(&self, entity: &EntityId, rows: &[RowKey], ranges: &[Range]) -> Result<Loaded, StoreError>;
+
+    /// Writes a change of one entity: all of it or none, if the entity is still at `commit.expected`. Returns the new
+    /// version. Commits that arrive together are written together; a conflict fails its own commit alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`]: load and decide again. [`StoreError::InDoubt`]: the same, the answer was lost.
+    /// [`StoreError::Unavailable`]: nothing was written.
+    async fn commit(&self, commit: Commit) -> Result<u64, StoreError>;
+
+    /// Names work that waits, oldest first. Hints: `load` decides.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    async fn due(&self, query: &DueQuery) -> Result<Vec<DueRow>, StoreError>;
+
+    /// When the next work of a kind falls due, if there is any.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    async fn next_due(&self, kind: DueKind) -> Result<Option<Time>, StoreError>;
+
+    /// How many rows are due for a kind at `now`, and since when the oldest is.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    async fn count_due(&self, kind: DueKind, now: Time) -> Result<(u64, Option<Time>), StoreError>;
+
+    /// Entries of an entity's journal from `from_seq` on, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, StoreError>;
+
+    /// Entities of a kind, newest first, with their heads.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError>;
+
+    /// How many entities of a kind have each status.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    async fn count_by_status(&self, kind: EntityKind) -> Result<Vec<(u8, u64)>, StoreError>;
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it does not.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Finishes what was accepted, and lets go of the store.
+    async fn close(&self);
+}
+
+/// What [`Store::load`] found.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// Version of the entity; 0 if it does not exist.
+    pub version: u64,
+    /// The rows that exist, each once.
+    pub rows: Vec<(RowKey, Vec<u8>)>,
+}
+
+/// A change of one entity.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Which.
+    pub entity: EntityId,
+    /// The version that it was decided on; 0 = it must not exist.
+    pub expected: u64,
+    /// By what it is listed from now on; none = as before.
+    pub listing: Option<Listing>,
+    /// Rows to write, whole.
+    pub puts: Vec<StoredRow>,
+    /// Rows to take away.
+    pub deletes: Vec<RowKey>,
+    /// Entries to append: seq and bytes.
+    pub entries: Vec<(i64, Vec<u8>)>,
+}
+
+/// A row as a store sees it.
+#[derive(Clone, Debug)]
+pub struct StoredRow {
+    /// Key within the entity.
+    pub key: RowKey,
+    /// Content.
+    pub body: Vec<u8>,
+    /// For whom and from when it is work that waits; none = for nobody.
+    pub due: Option<tape_core::Due>,
+}
+
+/// By what an entity can be found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Tenant.
+    pub tenant: String,
+    /// App.
+    pub app: String,
+    /// User.
+    pub user: String,
+    /// Status: its number on the wire; 0 where the kind has none.
+    pub status: u8,
+    /// When it was created.
+    pub created: Time,
+}
+
+/// Work that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueRow {
+    /// Entity.
+    pub entity: EntityId,
+    /// Row within it.
+    pub key: RowKey,
+    /// Since when.
+    pub at: Time,
+    /// Tenant of the entity.
+    pub tenant: String,
+    /// App of the entity.
+    pub app: String,
+}
+
+/// Which work.
+#[derive(Clone, Debug)]
+pub struct DueQuery {
+    /// Of this kind.
+    pub kind: DueKind,
+    /// Due at this time or before.
+    pub until: Time,
+    /// Of these apps; none = of all.
+    pub apps: Option<Vec<String>>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Which entities.
+#[derive(Clone, Debug)]
+pub struct ListQuery {
+    /// Of this kind.
+    pub kind: EntityKind,
+    /// Of this tenant; none = of all.
+    pub tenant: Option<String>,
+    /// Of this app; none = of all.
+    pub app: Option<String>,
+    /// Of this user; none = of all.
+    pub user: Option<String>,
+    /// With one of these statuses; empty = with any.
+    pub statuses: Vec<u8>,
+    /// Created at this time or before; none = at any time.
+    pub created_until: Option<Time>,
+    /// After the last of the former page.
+    pub after: Option<Position>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl ListQuery {
+    /// All entities of a kind.
+    #[must_use]
+    pub const fn all(kind: EntityKind, limit: u32) -> Self {
+        Self {
+            kind,
+            tenant: None,
+            app: None,
+            user: None,
+            statuses: Vec::new(),
+            created_until: None,
+            after: None,
+            limit,
+        }
+    }
+}
+
+/// A place in a listing: strictly descending by creation, then by id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Creation of the last entity.
+    pub created: Time,
+    /// Its id.
+    pub id: String,
+}
+
+/// One listed entity.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Id within its kind.
+    pub id: String,
+    /// By what it was found.
+    pub listing: Listing,
+    /// Its head.
+    pub head: Vec<u8>,
+}
