@@ -1,0 +1,238 @@
+"""A worker's life: attach, answer calls, drive runs, come back when the server was away, end without leaving work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import grpc
+
+from tape import functions, report
+from tape._calls import backoff_s
+from tape.client import TapeClient
+from tape.errors import Fenced, LeaseHeld, RunCancelled, TapeError
+from tape.run import driving, find, is_driving, lease_owner
+from tape.v1 import workers_pb2
+from tape.worker.answers import Connector, answer_call
+
+_log = logging.getLogger("tape.worker")
+
+_ATTACH = "/tape.v1.Workers/Attach"
+_SDK = "tape-py/0.1.0"
+_DRAIN_S = 30.0
+
+
+class DurableRunnerLike(Protocol):
+    """What a runner factory makes: `tape.adk.DurableRunner`, or anything that drives a run the same way."""
+
+    app_name: str
+
+    def run_async(
+        self, *, user_id: str, session_id: str, invocation_id: str | None = None, new_message: Any = None
+    ) -> Any:
+        """Drive one run; yields what happens."""
+        ...
+
+
+async def serve(
+    runner_factory: Callable[[], Any],
+    *,
+    app_name: str = "",
+    url: str | None = None,
+    max_concurrent_runs: int = 16,
+    connectors: dict[str, Connector] | None = None,
+    drain_s: float = _DRAIN_S,
+) -> None:
+    """Serve an app until SIGTERM or SIGINT. Then nothing new is taken and what runs may finish for `drain_s` seconds.
+
+    `runner_factory` returns a DurableRunner, or durable_app's pair; it may be async. `app_name` defaults to the
+    runner's. `connectors` live in this process: without a sandbox, for what cannot be a component.
+    """
+    if url:
+        os.environ.setdefault("TAPE_URL", url)
+    made = runner_factory()
+    if inspect.isawaitable(made):
+        made = await made
+    runner = cast("DurableRunnerLike", made[1] if isinstance(made, tuple) else made)
+    worker = Worker(
+        runner,
+        app_name=app_name or runner.app_name,
+        client=TapeClient(url or None),
+        max_concurrent_runs=max_concurrent_runs,
+        connectors=connectors,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError, RuntimeError):  # not in the main thread, or not on this system
+            loop.add_signal_handler(number, worker.stop)
+    await worker.run(drain_s=drain_s)
+
+
+class Worker:
+    """One worker process of one app."""
+
+    def __init__(
+        self,
+        runner: DurableRunnerLike,
+        *,
+        app_name: str,
+        client: TapeClient,
+        max_concurrent_runs: int = 16,
+        connectors: dict[str, Connector] | None = None,
+    ) -> None:
+        self.worker_id = lease_owner()
+        self._runner = runner
+        self._app_name = app_name
+        self._client = client
+        self._max = max_concurrent_runs
+        self._connectors = connectors or {}
+        self._drives: dict[str, asyncio.Task[None]] = {}
+        self._answers: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._writing = asyncio.Lock()
+
+    def stop(self) -> None:
+        """Take nothing new; `run` returns when what runs has finished."""
+        self._stopping.set()
+
+    async def run(self, *, drain_s: float = _DRAIN_S) -> None:
+        """Attach, and attach again whenever the stream breaks, until `stop`."""
+        attempt = 0
+        while not self._stopping.is_set():
+            try:
+                if await self._attached():
+                    attempt = 0
+            except grpc.aio.AioRpcError as error:
+                _log.info("the server is away (%s): trying again", error.code().name)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), backoff_s(attempt, 0.1, 1.0))
+            attempt += 1
+        await self._client.close()
+        if self._drives:
+            _log.warning("%d runs did not finish in %s s; another worker takes them over", len(self._drives), drain_s)
+        for task in self._drives.values():
+            task.cancel()
+        await asyncio.gather(*self._drives.values(), return_exceptions=True)
+
+    async def _attached(self) -> bool:
+        """One stream, from hello until it breaks or the worker has drained. True if the server welcomed us."""
+        attach: Any = self._client.channel.stream_stream(
+            _ATTACH,
+            request_serializer=workers_pb2.WorkerMessage.SerializeToString,
+            response_deserializer=workers_pb2.WorkerCall.FromString,
+        )
+        stream = attach()
+        beats: asyncio.Task[None] | None = None
+        drain: asyncio.Task[None] | None = None
+        welcomed = False
+        try:
+            hello = workers_pb2.WorkerHello(
+                app_name=self._app_name,
+                worker_id=self.worker_id,
+                sdk=_SDK,
+                max_concurrent_runs=self._max,
+                functions=functions.known(),
+                connectors=sorted(self._connectors),
+            )
+            await self._send(stream, workers_pb2.WorkerMessage(hello=hello))
+            drain = asyncio.create_task(self._drain(stream))
+            while True:
+                call = await stream.read()
+                if call is grpc.aio.EOF:
+                    return welcomed
+                kind = call.WhichOneof("call")
+                if kind == "welcome":
+                    welcomed = True
+                    report.emit("worker_attached", worker_id=self.worker_id, app_name=self._app_name)
+                    every_s = max(call.welcome.heartbeat_interval_ms, 100) / 1000
+                    beats = asyncio.create_task(self._beat(stream, every_s))
+                    continue
+                task = asyncio.create_task(self._answer(stream, call, kind or ""))
+                self._answers.add(task)
+                task.add_done_callback(self._answers.discard)
+        except asyncio.CancelledError:
+            if self._stopping.is_set() and stream.done():
+                return welcomed  # our own drain closed it
+            raise
+        finally:
+            for task in (beats, drain):
+                if task is not None:
+                    task.cancel()
+            stream.cancel()
+
+    async def _drain(self, stream: Any) -> None:
+        await self._stopping.wait()
+        if self._drives:
+            await asyncio.wait(self._drives.values(), timeout=_DRAIN_S)
+        await stream.done_writing()
+        await asyncio.sleep(1)
+        stream.cancel()
+
+    async def _beat(self, stream: Any, every_s: float) -> None:
+        while True:
+            beat = workers_pb2.WorkerHeartbeat(running_run_ids=driving())
+            await self._send(stream, workers_pb2.WorkerMessage(heartbeat=beat))
+            await asyncio.sleep(every_s)
+
+    async def _answer(self, stream: Any, call: workers_pb2.WorkerCall, kind: str) -> None:
+        if kind == "redrive":
+            answer = self._redrive(call.redrive)
+        elif kind == "cancel":
+            run = find(call.cancel.run_id)
+            if run is not None:
+                run.cancel(call.cancel.reason)
+            answer = workers_pb2.WorkerAnswer(accepted=workers_pb2.Accepted())
+        elif kind == "drain":
+            answer = workers_pb2.WorkerAnswer(accepted=workers_pb2.Accepted())
+        else:
+            answer = await answer_call(call, kind, self._connectors)
+        answer.call_id = call.call_id
+        # A broken stream loses the answer; the server asks again where that is safe.
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self._send(stream, workers_pb2.WorkerMessage(answer=answer))
+        if kind == "drain":
+            self.stop()
+
+    async def _send(self, stream: Any, message: workers_pb2.WorkerMessage) -> None:
+        async with self._writing:
+            await stream.write(message)
+
+    def _redrive(self, call: workers_pb2.RedriveCall) -> workers_pb2.WorkerAnswer:
+        if call.run_id in self._drives or is_driving(call.run_id):
+            return workers_pb2.WorkerAnswer(accepted=workers_pb2.Accepted())
+        if self._stopping.is_set():
+            return _refused("draining", "this worker is going away")
+        if len(self._drives) >= self._max:
+            return _refused("busy", f"{len(self._drives)} runs are driven here already")
+        task = asyncio.create_task(self._drive(call), name=f"tape-drive-{call.run_id}")
+        self._drives[call.run_id] = task
+        task.add_done_callback(lambda _: self._drives.pop(call.run_id, None))
+        return workers_pb2.WorkerAnswer(accepted=workers_pb2.Accepted())
+
+    async def _drive(self, call: workers_pb2.RedriveCall) -> None:
+        try:
+            events = self._runner.run_async(
+                user_id=call.user_id, session_id=call.session_id, invocation_id=call.invocation_id
+            )
+            async for _ in events:
+                pass
+        except LeaseHeld as held:
+            _log.info("run %s is driven elsewhere: %s", call.run_id, held)
+        except (Fenced, RunCancelled) as gone:
+            _log.info("run %s is no longer driven here: %s", call.run_id, gone)
+        except TapeError as error:
+            _log.warning("run %s is left: %s", call.run_id, error)
+        except Exception:
+            _log.exception("run %s failed", call.run_id)
+
+
+def _refused(code: str, message: str) -> workers_pb2.WorkerAnswer:
+    return workers_pb2.WorkerAnswer(refused=workers_pb2.Refused(code=code, message=message, retryable=True))
+
+
