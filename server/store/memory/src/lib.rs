@@ -21,9 +21,12 @@ struct Entity {
     version: u64,
     listing: Listing,
     /// By kind and encoded key, so that ranges come in the stores' own order.
-    rows: BTreeMap<(u8, Vec<u8>), (RowKey, Vec<u8>, Option<Due>)>,
+    rows: BTreeMap<(u8, Vec<u8>), Stored>,
     journal: BTreeMap<i64, Vec<u8>>,
 }
+
+/// A row's key, body, and hint.
+type Stored = (RowKey, Vec<u8>, Option<Due>);
 
 impl MemoryStore {
     /// An empty store.

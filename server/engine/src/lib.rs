@@ -1,0 +1,24 @@
+//! Every operation as load -> decide (`tape-core`) -> commit (store). The only writer.
+//!
+//! ```text
+//! command ─▶ queue of its entity ─▶ load ─▶ decide ─▶ commit ─▶ wake (carries no data)
+//!                                    ▲                  │
+//!                                    └──── conflict ────┘
+//! ```
+
+mod begin_effect;
+mod dump;
+mod engine;
+mod feed;
+mod port;
+mod queue;
+mod read;
+mod session;
+mod wake;
+
+pub use begin_effect::EffectBegun;
+pub use dump::DumpPart;
+pub use engine::{Engine, EngineConfig};
+pub use feed::RunFeed;
+pub use read::{Page, RunFilter};
+pub use session::SessionView;

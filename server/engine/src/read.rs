@@ -1,0 +1,228 @@
+//! Reading without deciding: runs, effects, decisions, listings, counts.
+
+use tape_core::budget::Budget;
+use tape_core::command::Reads;
+use tape_core::decision::Decision;
+use tape_core::effect::Effect;
+use tape_core::entity::EntityKind;
+use tape_core::json::not_found;
+use tape_core::obligation::Obligation;
+use tape_core::row::RowKind;
+use tape_core::run::Run;
+use tape_core::{DueKind, EffectKey, EntityId, Row, RowKey, RunId, Snapshot, Time};
+use tape_port::{DueItem, DueWork, TapeError};
+use tape_store::{DueQuery, ListQuery, Position, codec};
+
+use crate::engine::{Engine, store_error};
+
+/// Which runs.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Of this tenant; none = of all.
+    pub tenant: Option<String>,
+    /// Of this app; none = of all.
+    pub app: Option<String>,
+    /// Of this user; none = of all.
+    pub user: Option<String>,
+    /// With one of these statuses (numbers on the wire); empty = with any.
+    pub statuses: Vec<u8>,
+    /// Created at this time or before.
+    pub created_until: Option<Time>,
+    /// With all of these labels.
+    pub labels: Vec<(String, String)>,
+    /// After the last run of the former page.
+    pub after: Option<Position>,
+    /// At most so many; 0 = 100.
+    pub limit: u32,
+}
+
+/// A page of a listing.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// What was found, newest first.
+    pub items: Vec<T>,
+    /// Where the next page begins, if there may be one.
+    pub next: Option<Position>,
+}
+
+/// Most runs on one page.
+const PAGE_MAX: u32 = 1000;
+
+impl Engine {
+    async fn run_snapshot(&self, run: &RunId, reads: &Reads) -> Result<Snapshot, TapeError> {
+        self.load(&EntityId::run(run), reads).await
+    }
+
+    /// A run as it stands.
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub async fn run(&self, run: &RunId) -> Result<Run, TapeError> {
+        match self.run_snapshot(run, &Reads::head()).await?.rows.remove(&RowKey::Head) {
+            Some(Row::Run(found)) => Ok(*found),
+            _ => Err(not_found("TAPE-R001", "run", run.as_str()).into()),
+        }
+    }
+
+    /// A decision, if it is recorded.
+    ///
+    /// # Errors
+    /// NOT_FOUND if there is no such run.
+    pub async fn decision(&self, run: &RunId, index: i64) -> Result<Option<Decision>, TapeError> {
+        match self.row(run, RowKey::Decision(index)).await? {
+            Some(Row::Decision(decision)) => Ok(Some(*decision)),
+            _ => Ok(None),
+        }
+    }
+
+    /// An effect, if it was begun.
+    ///
+    /// # Errors
+    /// NOT_FOUND if there is no such run.
+    pub async fn effect(&self, run: &RunId, key: &EffectKey) -> Result<Option<Effect>, TapeError> {
+        match self.row(run, RowKey::Effect(key.clone())).await? {
+            Some(Row::Effect(effect)) => Ok(Some(*effect)),
+            _ => Ok(None),
+        }
+    }
+
+    /// An obligation, if there is one.
+    ///
+    /// # Errors
+    /// NOT_FOUND if there is no such run.
+    pub async fn obligation(&self, run: &RunId, seq: i64) -> Result<Option<Obligation>, TapeError> {
+        match self.row(run, RowKey::Obligation(seq)).await? {
+            Some(Row::Obligation(obligation)) => Ok(Some(*obligation)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The obligations of a run, oldest first.
+    ///
+    /// # Errors
+    /// NOT_FOUND if there is no such run.
+    pub async fn obligations(&self, run: &RunId) -> Result<Vec<Obligation>, TapeError> {
+        let snapshot = self.run_snapshot(run, &Reads::head().all(RowKind::Obligation)).await?;
+        existing(&snapshot, run)?;
+        let rows = snapshot.rows.into_values();
+        Ok(rows
+            .filter_map(|row| if let Row::Obligation(o) = row { Some(*o) } else { None })
+            .collect())
+    }
+
+    /// The budget of a run.
+    ///
+    /// # Errors
+    /// NOT_FOUND if there is no such run.
+    pub async fn budget(&self, run: &RunId) -> Result<Budget, TapeError> {
+        match self.row(run, RowKey::Budget).await? {
+            Some(Row::Budget(budget)) => Ok(budget),
+            _ => Ok(Budget::default()),
+        }
+    }
+
+    pub(crate) async fn row(&self, run: &RunId, key: RowKey) -> Result<Option<Row>, TapeError> {
+        let mut snapshot = self.run_snapshot(run, &Reads::rows([key.clone()])).await?;
+        existing(&snapshot, run)?;
+        Ok(snapshot.rows.remove(&key))
+    }
+
+    /// Runs, newest first.
+    ///
+    /// # Errors
+    /// [`TapeError::Unavailable`].
+    pub async fn list_runs(&self, filter: &RunFilter) -> Result<Page<Run>, TapeError> {
+        let limit = if filter.limit == 0 {
+            100
+        } else {
+            filter.limit.min(PAGE_MAX)
+        };
+        let mut query = ListQuery {
+            tenant: filter.tenant.clone(),
+            app: filter.app.clone(),
+            user: filter.user.clone(),
+            statuses: filter.statuses.clone(),
+            created_until: filter.created_until,
+            after: filter.after.clone(),
+            ..ListQuery::all(EntityKind::Run, limit)
+        };
+        let mut items = Vec::new();
+        // Labels are not indexed: pages are read until one is full of runs that have them.
+        loop {
+            let listed = self.store.list(&query).await.map_err(store_error)?;
+            let full = listed.len() == limit as usize;
+            for found in listed {
+                query.after = Some(Position {
+                    created: found.listing.created,
+                    id: found.id,
+                });
+                let Row::Run(run) = codec::decode_row(&found.head).map_err(store_error)? else {
+                    continue;
+                };
+                if filter
+                    .labels
+                    .iter()
+                    .all(|(key, value)| run.caller.labels.get(key) == Some(value))
+                {
+                    items.push(*run);
+                }
+                if items.len() == limit as usize {
+                    return Ok(Page {
+                        items,
+                        next: query.after,
+                    });
+                }
+            }
+            if !full {
+                return Ok(Page { items, next: None });
+            }
+        }
+    }
+
+    /// How many runs have each status (number on the wire).
+    ///
+    /// # Errors
+    /// [`TapeError::Unavailable`].
+    pub async fn count_runs(&self) -> Result<Vec<(u8, u64)>, TapeError> {
+        self.store.count_by_status(EntityKind::Run).await.map_err(store_error)
+    }
+
+    /// How much work is due for a reactor, and since when the oldest is.
+    ///
+    /// # Errors
+    /// [`TapeError::Unavailable`].
+    pub async fn count_due(&self, kind: DueKind) -> Result<(u64, Option<Time>), TapeError> {
+        self.store.count_due(kind, self.now()).await.map_err(store_error)
+    }
+
+    /// Work that waits, oldest first.
+    ///
+    /// # Errors
+    /// [`TapeError::Unavailable`].
+    pub async fn due_work(&self, work: &DueWork) -> Result<Vec<DueItem>, TapeError> {
+        let query = DueQuery {
+            kind: work.kind,
+            until: self.now().after(work.ahead_ms),
+            apps: work.apps.clone(),
+            limit: work.limit,
+        };
+        let rows = self.store.due(&query).await.map_err(store_error)?;
+        Ok(rows
+            .into_iter()
+            .map(|row| DueItem {
+                run: RunId(row.entity.id),
+                key: row.key,
+                at: row.at,
+                app: row.app,
+                tenant: row.tenant,
+            })
+            .collect())
+    }
+}
+
+fn existing(snapshot: &Snapshot, run: &RunId) -> Result<(), TapeError> {
+    if snapshot.rows.contains_key(&RowKey::Head) {
+        return Ok(());
+    }
+    Err(not_found("TAPE-R001", "run", run.as_str()).into())
+}

@@ -1,0 +1,14 @@
+//! The ports of the reactors: the server they work for, and the workers they wake.
+//!
+//! A reactor speaks to traits with domain types. `tape-engine` implements [`Tape`] in the process, `tape-client` can
+//! over gRPC; so the same reactor runs inside `tape dev` and as a process beside many servers.
+
+mod clock;
+mod error;
+mod tape;
+mod workers;
+
+pub use clock::{Clock, Luck};
+pub use error::TapeError;
+pub use tape::{DueItem, DueWork, Tape};
+pub use workers::{TimerCall, WorkerError, Workers};
