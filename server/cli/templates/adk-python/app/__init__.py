@@ -1,0 +1,1 @@
+"""The treasurer: an agent that pays invoices."""
