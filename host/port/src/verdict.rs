@@ -15,7 +15,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CompensateAnswer, DispatchAnswer, Doubt, Failure, FailureKind, Progress, Receipt};
+use crate::{
+    CompensateAnswer, DispatchAnswer, Doubt, Failure, FailureKind, ObserveAnswer, Progress, Receipt, StatusAnswer,
+};
 
 /// The code of a failure that a guest brought on itself by claiming what cannot be.
 pub const BREACH_CODE: &str = "contract-breach";
@@ -131,6 +133,31 @@ pub fn compensation_verdict(end: GuestEnd<CompensateAnswer>, progress: Progress,
         Outcome::Unknown(doubt) => CompensateOutcome::Unknown(doubt),
     }
 }
+
+/// What an observation is worth. A claim about the upstream's books needs a look into them: without an answered request
+/// (`grounded`, or an offline connector), and without an answer of the guest, it is inconclusive.
+#[must_use]
+pub fn observation_verdict(end: GuestEnd<ObserveAnswer>, grounded: bool) -> ObserveAnswer {
+    match end {
+        GuestEnd::Answer(answer @ ObserveAnswer::Inconclusive(_)) => answer,
+        GuestEnd::Answer(answer) if grounded => answer,
+        GuestEnd::Answer(_) => ObserveAnswer::Inconclusive(doubt(UNGROUNDED)),
+        GuestEnd::Broke(broke) => ObserveAnswer::Inconclusive(doubt(broke.to_string())),
+    }
+}
+
+/// The same for a status check.
+#[must_use]
+pub fn status_verdict(end: GuestEnd<StatusAnswer>, grounded: bool) -> StatusAnswer {
+    match end {
+        GuestEnd::Answer(answer @ (StatusAnswer::Inconclusive(_) | StatusAnswer::InProgress { .. })) => answer,
+        GuestEnd::Answer(answer) if grounded => answer,
+        GuestEnd::Answer(_) => StatusAnswer::Inconclusive(doubt(UNGROUNDED)),
+        GuestEnd::Broke(broke) => StatusAnswer::Inconclusive(doubt(broke.to_string())),
+    }
+}
+
+const UNGROUNDED: &str = "the connector says what the upstream's books hold, but the upstream did not answer it";
 
 impl std::fmt::Display for Broke {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -177,3 +177,40 @@ fn a_compensation_found_already_done_is_believed_if_the_books_were_read() {
         CompensateOutcome::Failed(_)
     ));
 }
+
+#[test]
+fn a_claim_about_the_books_needs_a_look_into_them() {
+    for claim in [
+        ObserveAnswer::Absent,
+        ObserveAnswer::Present(receipt()),
+        ObserveAnswer::Duplicate(vec![receipt(), receipt()]),
+    ] {
+        let end = || GuestEnd::Answer(claim.clone());
+        assert_eq!(observation_verdict(end(), true), claim);
+        assert!(matches!(
+            observation_verdict(end(), false),
+            ObserveAnswer::Inconclusive(_)
+        ));
+    }
+    for claim in [StatusAnswer::NotCommitted, StatusAnswer::Committed(receipt())] {
+        let end = || GuestEnd::Answer(claim.clone());
+        assert_eq!(status_verdict(end(), true), claim);
+        assert!(matches!(status_verdict(end(), false), StatusAnswer::Inconclusive(_)));
+    }
+}
+
+#[test]
+fn a_broken_observer_is_inconclusive_with_its_name() {
+    let broke = || Broke {
+        kind: BrokeKind::Trap,
+        message: "why".to_owned(),
+    };
+    let ObserveAnswer::Inconclusive(doubt) = observation_verdict(GuestEnd::Broke(broke()), true) else {
+        panic!("conclusive")
+    };
+    assert_eq!(doubt.reason, "the connector crashed: why");
+    assert!(matches!(
+        status_verdict(GuestEnd::Broke(broke()), true),
+        StatusAnswer::Inconclusive(_)
+    ));
+}

@@ -1,0 +1,286 @@
+//! One call of a guest, from the permit to the evidence: a fresh instance, a deadline that holds for code that spins as well as for code
+//! that waits, and an end that is always either an answer or a reason.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tape_connector_port::{Broke, BrokeKind, ConnectorError, EffectCall, Evidence, GuestEnd, Mark};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument;
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+
+use crate::contract::{Customs, Declare, Guest};
+use crate::egress::{Egress, Reach};
+use crate::evidence::Recorder;
+use crate::gate::{Asked, gate};
+use crate::host::Shared;
+use crate::output::Tail;
+use crate::registry::Loaded;
+use crate::sandbox::Sandbox;
+use crate::secrets::Vault;
+
+/// How long a call waits for its turn before it is told that the connector is busy.
+const TURN_WAIT: Duration = Duration::from_secs(1);
+/// What is copied between host and guest beyond one body: headers, payload, answer.
+const COPY_SLACK_BYTES: usize = 4 * 1024 * 1024;
+/// Requests end this long before the call does, at most a tenth of it, so that the guest can still answer.
+const LAST_WORDS_MAX: Duration = Duration::from_millis(250);
+
+/// What is asked, of whom, for whom.
+pub struct Question<'a> {
+    pub name: &'static str,
+    pub reach: Reach,
+    /// None only for `describe`.
+    pub effect: Option<&'a EffectCall>,
+    pub mark: &'a dyn Mark,
+}
+
+/// How it ended, and what was seen on the way.
+pub struct Ended<A> {
+    pub end: GuestEnd<A>,
+    pub evidence: Evidence,
+}
+
+/// One of the guest's exports, being called.
+pub type Invoked<'a, W> = Pin<Box<dyn Future<Output = wasmtime::Result<W>> + Send + 'a>>;
+
+/// Asks `loaded` a question in a fresh instance.
+///
+/// # Errors
+/// Only if the call did not take place: see [`ConnectorError`]. Nothing that could change an upstream has left then.
+pub async fn run<W, A>(
+    shared: &Shared,
+    loaded: &Loaded,
+    question: Question<'_>,
+    invoke: impl for<'a> FnOnce(&'a Guest, &'a mut Store<Sandbox>) -> Invoked<'a, W> + Send,
+) -> Result<Ended<A>, ConnectorError>
+where
+    W: Declare<A> + Send,
+    A: Send,
+{
+    let span = tracing::info_span!(
+        "connector_call",
+        connector = &*loaded.name,
+        version = loaded.description.version,
+        digest = loaded.digest,
+        question = question.name,
+        operation = question.effect.map(|effect| effect.operation.as_str()),
+        tenant = &*loaded.tenant,
+        run = question.effect.map(|effect| effect.run_id.as_str()),
+        key = question.effect.map(|effect| effect.idempotency_key.as_str()),
+    );
+    run_in_span(shared, loaded, question, invoke).instrument(span).await
+}
+
+async fn run_in_span<W, A>(
+    shared: &Shared,
+    loaded: &Loaded,
+    question: Question<'_>,
+    invoke: impl for<'a> FnOnce(&'a Guest, &'a mut Store<Sandbox>) -> Invoked<'a, W> + Send,
+) -> Result<Ended<A>, ConnectorError>
+where
+    W: Declare<A> + Send,
+    A: Send,
+{
+    loaded
+        .breaker
+        .enter(Instant::now())
+        .map_err(|resting| ConnectorError::CircuitOpen {
+            name: loaded.name.to_string(),
+            failures: resting.failures,
+            retry_after_ms: millis(resting.retry_after),
+            last_error: resting.last_error,
+        })?;
+    let _connectors_turn = turn(loaded, &loaded.permits, "limits.concurrent_calls").await?;
+    let _hosts_turn = turn(loaded, &shared.slots, "the host's calls_max").await?;
+    // Calls that never wait would otherwise keep timers from firing.
+    tokio::task::yield_now().await;
+    let _ticking = shared.ticker.tick();
+
+    let (deadline, last_words) = deadline(shared, loaded, question.effect);
+    let (gate, asked, refused) = gate();
+    let recorder = Arc::new(Recorder::default());
+    let egress = Arc::new(Egress {
+        connector: Arc::clone(&loaded.name),
+        reach: question.reach,
+        policy: Arc::clone(&loaded.policy),
+        clients: Arc::clone(&shared.clients),
+        vault: Vault::open(&loaded.policy, &loaded.secrets),
+        recorder: Arc::clone(&recorder),
+        gate,
+        limits: loaded.limits,
+        trace_parent: question.effect.and_then(|effect| effect.trace_parent.clone()),
+        deadline: deadline - last_words,
+    });
+    let tail = Tail::default();
+    let mut store = store(shared, loaded, Arc::clone(&egress), &tail, deadline);
+
+    let guest = async {
+        let guest = loaded.component.instantiate_async(&mut store).await?;
+        invoke(&guest, &mut store).await
+    };
+    let ended = timeout_at(deadline, answering_the_gate(guest, asked, question.mark)).await;
+    let exceeded = store.data_mut().quota.exceeded.take();
+    // Requests that are still under way end with the store; what they leave in the evidence is doubt.
+    drop(store);
+    let evidence = recorder.seal();
+
+    if let Some(reason) = refused.get() {
+        return Err(ConnectorError::MarkRefused {
+            reason: egress.vault.redact(reason),
+        });
+    }
+    let end = match ended {
+        Err(_) => GuestEnd::Broke(broke(BrokeKind::Timeout, timeout_text(loaded, &question), &tail)),
+        Ok(Ok(answer)) => match answer.declare(&*egress) {
+            Ok(answer) => GuestEnd::Answer(answer),
+            Err(breach) => GuestEnd::Broke(broke(BrokeKind::Breach, breach, &tail)),
+        },
+        Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => {
+            return Err(busy(loaded, "the host's instance pool"));
+        }
+        Ok(Err(error)) => GuestEnd::Broke(explain(&error, exceeded, timeout_text(loaded, &question), &tail)),
+    };
+    Ok(Ended {
+        end: settle(loaded, &egress, end),
+        evidence,
+    })
+}
+
+/// Drives the guest, and answers its one question whether an unsafe request may leave.
+async fn answering_the_gate<T>(guest: impl Future<Output = T>, mut asked: Asked, mark: &dyn Mark) -> T {
+    let mut guest = pin!(guest);
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut guest => return ended,
+            Some(reply) = asked.recv() => {
+                // If the guest is gone meanwhile, nobody waits for the answer and nothing leaves.
+                reply.send(mark.sent().await).ok();
+            }
+        }
+    }
+}
+
+fn store(shared: &Shared, loaded: &Loaded, egress: Arc<Egress>, tail: &Tail, deadline: Instant) -> Store<Sandbox> {
+    let copied_bytes_max = loaded.limits.body_bytes + COPY_SLACK_BYTES;
+    let sandbox = Sandbox::new(
+        egress,
+        Arc::clone(&loaded.config_json),
+        Arc::clone(&shared.clock),
+        shared.random,
+        tail,
+    );
+    let mut store = Store::new(&shared.engine, sandbox);
+    store.limiter(|sandbox| &mut sandbox.quota);
+    store.set_hostcall_fuel(copied_bytes_max);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        Ok(if Instant::now() < deadline {
+            UpdateDeadline::Yield(1)
+        } else {
+            UpdateDeadline::Interrupt
+        })
+    });
+    store
+}
+
+async fn turn<'a>(loaded: &Loaded, permits: &'a Semaphore, limit: &str) -> Result<SemaphorePermit<'a>, ConnectorError> {
+    match timeout(TURN_WAIT, permits.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) | Err(_) => Err(busy(loaded, limit)),
+    }
+}
+
+fn busy(loaded: &Loaded, limit: &str) -> ConnectorError {
+    let retry_after_ms = millis(TURN_WAIT);
+    ConnectorError::Overloaded {
+        name: loaded.name.to_string(),
+        limit: limit.to_owned(),
+        retry_after_ms,
+    }
+}
+
+/// When the call ends, and how long before that its requests do.
+fn deadline(shared: &Shared, loaded: &Loaded, effect: Option<&EffectCall>) -> (Instant, Duration) {
+    let mut left_ms = loaded.limits.timeout_ms;
+    if let Some(effect) = effect.filter(|effect| effect.deadline_ms > 0) {
+        let wanted_ms = effect.deadline_ms.saturating_sub(shared.clock.now_ms());
+        left_ms = left_ms.min(u64::try_from(wanted_ms).unwrap_or(0));
+    }
+    let left = Duration::from_millis(left_ms);
+    (Instant::now() + left, LAST_WORDS_MAX.min(left / 10))
+}
+
+/// Clears the reason of a broken call, and remembers how the call ended.
+fn settle<A>(loaded: &Loaded, egress: &Egress, end: GuestEnd<A>) -> GuestEnd<A> {
+    match end {
+        GuestEnd::Answer(answer) => {
+            loaded.breaker.answered();
+            GuestEnd::Answer(answer)
+        }
+        GuestEnd::Broke(Broke { kind, message }) => {
+            let broke = Broke {
+                kind,
+                message: format!("`{}`: {}", loaded.name, egress.vault.redact(&message)),
+            };
+            tracing::warn!(reason = %broke, "the connector gave no answer");
+            loaded.breaker.broke(broke.to_string(), Instant::now());
+            GuestEnd::Broke(broke)
+        }
+    }
+}
+
+fn explain(error: &wasmtime::Error, exceeded: Option<String>, timeout_text: String, tail: &Tail) -> Broke {
+    if let Some(exceeded) = exceeded {
+        return broke(BrokeKind::Limit, exceeded, tail);
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => broke(BrokeKind::Timeout, timeout_text, tail),
+        Some(Trap::StackOverflow) => broke(BrokeKind::Limit, "its stack is larger than 512 KiB".to_owned(), tail),
+        _ => {
+            tracing::debug!(error = ?error, "trap");
+            broke(BrokeKind::Trap, error.root_cause().to_string(), tail)
+        }
+    }
+}
+
+fn broke(kind: BrokeKind, message: String, tail: &Tail) -> Broke {
+    let tail = tail.text();
+    let message = if tail.is_empty() {
+        message
+    } else {
+        format!("{message}; its last words: {tail}")
+    };
+    Broke { kind, message }
+}
+
+fn timeout_text(loaded: &Loaded, question: &Question<'_>) -> String {
+    let limit_ms = loaded.limits.timeout_ms;
+    match question.effect {
+        Some(effect) if effect.deadline_ms > 0 => {
+            format!(
+                "{} was busy at its deadline (limits.timeout_ms is {limit_ms}, the caller's may be earlier)",
+                question.name
+            )
+        }
+        _ => format!("{} took longer than {limit_ms} ms (limits.timeout_ms)", question.name),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Customs for Egress {
+    fn clear(&self, text: String) -> String {
+        self.vault.redact(&text)
+    }
+
+    fn response_bytes_max(&self) -> usize {
+        self.limits.body_bytes
+    }
+}

@@ -1,0 +1,294 @@
+//! The host: loads connectors, swaps them, and answers for them through the port.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rustls::crypto::SecureRandom;
+use tape_connector_port::verdict::{compensation_verdict, observation_verdict, status_verdict, verdict};
+use tape_connector_port::{
+    Called, CompensateOutcome, ConnectorError, ConnectorInfo, Connectors, Description, Doubt, EffectCall, Evidence,
+    Mark, ObligationCall, ObserveAnswer, Outcome, StatusAnswer, Unmarked,
+};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::Linker;
+
+use crate::call::{self, Ended, Question};
+use crate::contract::{self, wit};
+use crate::egress::{Clients, Reach};
+use crate::engine::{self, Ticker};
+use crate::load::{self, Deployment, LoadError};
+use crate::registry::{Loaded, Registry};
+use crate::sandbox::Sandbox;
+
+/// Where wall-clock time comes from.
+pub trait Clock: Send + Sync {
+    /// Unix milliseconds.
+    fn now_ms(&self) -> i64;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+/// How a host is made.
+#[derive(Clone)]
+pub struct HostConfig {
+    /// Calls at the same time, over all connectors. Default 64.
+    pub calls_max: u32,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why there is no host.
+#[derive(Debug, Error)]
+#[error("the connector host cannot start: {0}")]
+pub struct HostError(String);
+
+/// Runs connectors. Cheap to clone; all clones are one host.
+#[derive(Clone)]
+pub struct Host {
+    shared: Arc<Shared>,
+}
+
+/// What all calls share.
+pub struct Shared {
+    pub engine: Engine,
+    pub linker: Linker<Sandbox>,
+    pub ticker: Ticker,
+    pub clients: Arc<Clients>,
+    pub random: &'static dyn SecureRandom,
+    pub clock: Arc<dyn Clock>,
+    pub slots: Semaphore,
+    pub compiling: Semaphore,
+    registry: Registry,
+}
+
+impl Host {
+    /// A host without connectors.
+    ///
+    /// # Errors
+    /// [`HostError`] if the engine or TLS cannot be set up: nothing that a repetition would cure.
+    pub fn new(config: HostConfig) -> Result<Self, HostError> {
+        let crypto = Arc::new(rustls::crypto::ring::default_provider());
+        let engine = engine::engine(config.calls_max).map_err(|error| HostError(format!("{error:#}")))?;
+        let mut linker = Linker::new(&engine);
+        contract::link(&mut linker).map_err(|error| HostError(format!("{error:#}")))?;
+        let shared = Shared {
+            ticker: Ticker::start(&engine).map_err(|error| HostError(error.to_string()))?,
+            engine,
+            linker,
+            clients: Arc::new(Clients::new(&crypto).map_err(|error| HostError(error.to_string()))?),
+            random: crypto.secure_random,
+            clock: config.clock,
+            slots: Semaphore::new(config.calls_max as usize),
+            compiling: Semaphore::new(1),
+            registry: Registry::default(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Checks, compiles and activates a connector in place of the one that had its name; calls in flight end on the version
+    /// that they began with.
+    ///
+    /// # Errors
+    /// [`LoadError`]: it was not accepted, and what was deployed before stays active.
+    pub async fn load(&self, deployment: Deployment) -> Result<ConnectorInfo, LoadError> {
+        let loaded = Arc::new(load::load(&self.shared, deployment).await?);
+        let info = loaded.info();
+        tracing::info!(
+            connector = info.name,
+            version = info.version,
+            digest = info.digest,
+            "connector active"
+        );
+        self.shared.registry.put(loaded);
+        Ok(info)
+    }
+
+    /// Takes a connector away; whether there was one.
+    pub fn unload(&self, tenant: &str, name: &str) -> bool {
+        self.shared.registry.remove(tenant, name)
+    }
+
+    fn find(&self, call: &EffectCall, name: &str, version: Option<&str>) -> Result<Arc<Loaded>, ConnectorError> {
+        self.shared.registry.find(&call.tenant, name, version)
+    }
+}
+
+#[async_trait]
+impl Connectors for Host {
+    fn list(&self) -> Vec<ConnectorInfo> {
+        self.shared.registry.list()
+    }
+
+    fn describe(&self, tenant: &str, name: &str) -> Option<Description> {
+        self.shared
+            .registry
+            .find(tenant, name, None)
+            .ok()
+            .map(|loaded| loaded.description.clone())
+    }
+
+    async fn dispatch(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        call: &EffectCall,
+        mark: &dyn Mark,
+    ) -> Result<Called<Outcome>, ConnectorError> {
+        let loaded = self.find(call, name, version)?;
+        let question = Question {
+            name: "dispatch",
+            reach: Reach::Change,
+            effect: Some(call),
+            mark,
+        };
+        let effect = wit::Effect::from(call);
+        let Ended { end, evidence } = call::run(&self.shared, &loaded, question, |guest, store| {
+            Box::pin(async move { guest.tape_connector_connector().call_dispatch(store, &effect).await })
+        })
+        .await?;
+        let outcome = match verdict(end, evidence.furthest(), loaded.description.offline) {
+            Outcome::Unknown(doubt) => Outcome::Unknown(with_evidence(doubt, &evidence)),
+            outcome => outcome,
+        };
+        Ok(called(&loaded, outcome, evidence))
+    }
+
+    async fn status_check(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        call: &EffectCall,
+        reference: &str,
+    ) -> Result<Called<StatusAnswer>, ConnectorError> {
+        let loaded = self.find(call, name, version)?;
+        supported(&loaded, loaded.description.supports.status_check, "status-check")?;
+        let question = Question {
+            name: "status-check",
+            reach: Reach::Read,
+            effect: Some(call),
+            mark: &Unmarked,
+        };
+        let (effect, reference) = (wit::Effect::from(call), reference.to_owned());
+        let Ended { end, evidence } = call::run(&self.shared, &loaded, question, |guest, store| {
+            Box::pin(async move {
+                guest
+                    .tape_connector_connector()
+                    .call_status_check(store, &effect, &reference)
+                    .await
+            })
+        })
+        .await?;
+        let answer = status_verdict(end, evidence.has_read() || loaded.description.offline);
+        Ok(called(&loaded, answer, evidence))
+    }
+
+    async fn observe(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        call: &EffectCall,
+    ) -> Result<Called<ObserveAnswer>, ConnectorError> {
+        let loaded = self.find(call, name, version)?;
+        supported(&loaded, loaded.description.supports.observe, "observe")?;
+        let question = Question {
+            name: "observe",
+            reach: Reach::Read,
+            effect: Some(call),
+            mark: &Unmarked,
+        };
+        let effect = wit::Effect::from(call);
+        let Ended { end, evidence } = call::run(&self.shared, &loaded, question, |guest, store| {
+            Box::pin(async move { guest.tape_connector_connector().call_observe(store, &effect).await })
+        })
+        .await?;
+        let answer = observation_verdict(end, evidence.has_read() || loaded.description.offline);
+        Ok(called(&loaded, answer, evidence))
+    }
+
+    async fn compensate(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        call: &ObligationCall,
+        mark: &dyn Mark,
+    ) -> Result<Called<CompensateOutcome>, ConnectorError> {
+        let loaded = self.find(&call.effect, name, version)?;
+        supported(&loaded, loaded.description.supports.compensate, "compensate")?;
+        let question = Question {
+            name: "compensate",
+            reach: Reach::Change,
+            effect: Some(&call.effect),
+            mark,
+        };
+        let obligation = wit::Obligation::from(call);
+        let Ended { end, evidence } = call::run(&self.shared, &loaded, question, |guest, store| {
+            Box::pin(async move {
+                guest
+                    .tape_connector_connector()
+                    .call_compensate(store, &obligation)
+                    .await
+            })
+        })
+        .await?;
+        let grounded = evidence.has_read() || loaded.description.offline;
+        let outcome = match compensation_verdict(end, evidence.furthest(), grounded) {
+            CompensateOutcome::Unknown(doubt) => CompensateOutcome::Unknown(with_evidence(doubt, &evidence)),
+            outcome => outcome,
+        };
+        Ok(called(&loaded, outcome, evidence))
+    }
+}
+
+fn supported(loaded: &Loaded, supported: bool, what: &str) -> Result<(), ConnectorError> {
+    if supported {
+        return Ok(());
+    }
+    Err(ConnectorError::Unsupported {
+        name: loaded.name.to_string(),
+        what: what.to_owned(),
+    })
+}
+
+fn called<T>(loaded: &Loaded, outcome: T, evidence: Evidence) -> Called<T> {
+    Called {
+        outcome,
+        evidence,
+        version: loaded.description.version.clone(),
+        digest: loaded.digest.clone(),
+    }
+}
+
+/// A doubt says what had left, as the host saw it.
+fn with_evidence(doubt: Doubt, evidence: &Evidence) -> Doubt {
+    Doubt {
+        sent: evidence.sent_summary(),
+        ..doubt
+    }
+}
+
+impl Clock for SystemClock {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place in the host where the machine's clock is read"
+    )]
+    fn now_ms(&self) -> i64 {
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            calls_max: 64,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
