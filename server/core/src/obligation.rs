@@ -43,6 +43,8 @@ pub struct Obligation {
     pub evidence: Vec<String>,
     /// When it was registered.
     pub at: Time,
+    /// An attempt may have undone it without an answer: the upstream is asked before anybody repeats it.
+    pub in_doubt: bool,
 }
 
 /// Where an obligation stands.

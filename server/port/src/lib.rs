@@ -5,10 +5,12 @@
 
 mod clock;
 mod error;
+mod reports;
 mod tape;
 mod workers;
 
 pub use clock::{Clock, Luck};
 pub use error::TapeError;
+pub use reports::{ReactorReport, Reports};
 pub use tape::{DueItem, DueWork, Tape};
 pub use workers::{TimerCall, WorkerError, Workers};

@@ -77,6 +77,8 @@ pub enum Undone {
     TryAgain {
         /// What went wrong.
         error: String,
+        /// It may have been undone all the same.
+        in_doubt: bool,
         /// When, if the caller or the upstream says so.
         next_ms: Option<i64>,
     },
@@ -145,6 +147,7 @@ pub(super) fn register(
         result_json: String::new(),
         evidence: Vec::new(),
         at: draft.now(),
+        in_doubt: false,
     };
     draft.put_obligation(obligation.clone());
     Ok(obligation)
@@ -244,7 +247,12 @@ impl Command for SettleObligation {
                 obligation.result_json.clone_from(result_json);
                 (ObligationEvent::Resolved, Kind::ObligationCompensated, String::new())
             }
-            Undone::TryAgain { error, next_ms } if more => {
+            Undone::TryAgain {
+                error,
+                next_ms,
+                in_doubt,
+            } if more => {
+                obligation.in_doubt = *in_doubt;
                 let wait = next_ms.unwrap_or_else(|| Backoff::DISPATCH.wait_ms(obligation.attempts, jitter));
                 (
                     ObligationEvent::TryAgain { next: now.after(wait) },

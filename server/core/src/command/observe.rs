@@ -213,6 +213,17 @@ impl Command for RecordObservation {
                 };
                 let wish = retry_after_ms.map(|ms| now.after(ms));
                 match Effect::next_check(doubt, draft.jitter(), now) {
+                    // Nobody can be asked: asking again would only delay the person who can settle it.
+                    Some(_) if !effect.observable() => {
+                        let reason = format!("nobody can be asked about it: {reason}");
+                        self.moved(
+                            draft,
+                            EffectEvent::GaveUp { reason: reason.clone() },
+                            Kind::EffectStuck,
+                            &reason,
+                            "",
+                        )
+                    }
                     Some(next) => {
                         let event = EffectEvent::Inconclusive {
                             next: wish.unwrap_or(next).max(now.after(1)),

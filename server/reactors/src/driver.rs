@@ -1,0 +1,212 @@
+//! The driver: runs one reactor until shutdown.
+//!
+//! Rows are handled at once, up to a bound, so that a slow upstream does not hold up the rest. A row that could not be
+//! handled cools down before it is tried again: one bad row is not tried in a loop and does not hide the others.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tape_core::{RowKey, RunId};
+use tape_port::{DueItem, Tape, TapeError};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::reactor::Reactor;
+use crate::report::ReportBoard;
+
+/// How a driver runs its reactor.
+#[derive(Clone, Debug)]
+pub struct DriverConfig {
+    /// Rows handled at once.
+    pub concurrency: usize,
+    /// The fallback: work is looked for at least this often, woken or not.
+    pub interval: Duration,
+}
+
+impl Default for DriverConfig {
+    fn default() -> Self {
+        Self {
+            concurrency: 32,
+            interval: Duration::from_secs(5),
+        }
+    }
+}
+
+/// First rest of a row that could not be handled; doubles up to [`COOL_MAX`].
+const COOL_FIRST: Duration = Duration::from_millis(500);
+const COOL_MAX: Duration = Duration::from_secs(60);
+/// Rows whose rest is remembered; beyond that the oldest are simply tried again.
+const COOLING_MAX: usize = 10_000;
+/// Timers late by less than this are not worth a wake-up of their own.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
+
+/// Runs one reactor.
+pub struct Driver {
+    tape: Arc<dyn Tape>,
+    reactor: Arc<dyn Reactor>,
+    config: DriverConfig,
+    board: Arc<ReportBoard>,
+    rows: Arc<Rows>,
+    permits: Arc<Semaphore>,
+}
+
+type Key = (RunId, RowKey);
+
+/// Rows that are being handled, or rest.
+#[derive(Default)]
+struct Rows {
+    state: Mutex<HashMap<Key, RowState>>,
+}
+
+#[derive(Clone, Copy)]
+struct RowState {
+    in_hand: bool,
+    /// Not to be tried before this.
+    until: Instant,
+    /// How long it rests after its next failure.
+    next_rest: Duration,
+}
+
+impl Driver {
+    /// A driver for `reactor`.
+    #[must_use]
+    pub fn new(tape: Arc<dyn Tape>, reactor: Arc<dyn Reactor>, config: DriverConfig, board: Arc<ReportBoard>) -> Self {
+        let permits = Arc::new(Semaphore::new(config.concurrency));
+        Self {
+            tape,
+            reactor,
+            config,
+            board,
+            rows: Arc::default(),
+            permits,
+        }
+    }
+
+    /// Runs until `shutdown`: then it takes no more work and waits for what is in hand.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let kind = self.reactor.kind();
+        self.board.enabled(kind);
+        let tasks = TaskTracker::new();
+        while !shutdown.is_cancelled() {
+            let more = match self.pass(&tasks, &shutdown).await {
+                Ok(more) => {
+                    self.board.passed(kind, self.tape.now());
+                    more
+                }
+                Err(error) => {
+                    tracing::warn!(reactor = kind.reactor(), %error, "pass");
+                    self.board.failed(kind, &error);
+                    false
+                }
+            };
+            if !more {
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    () = self.reactor.woken() => {}
+                    () = self.rest() => {}
+                }
+            }
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// Hands out what is due. Returns whether there may be more.
+    async fn pass(&self, tasks: &TaskTracker, shutdown: &CancellationToken) -> Result<bool, TapeError> {
+        let work = self.reactor.work();
+        let due = self.tape.due(&work).await?;
+        let full = due.len() == work.limit as usize;
+        let mut taken = false;
+        for item in due {
+            let key = (item.run.clone(), item.key.clone());
+            if !self.rows.take(&key) {
+                continue;
+            }
+            taken = true;
+            let permit = tokio::select! {
+                permit = self.permits.clone().acquire_owned() => permit,
+                () = shutdown.cancelled() => { self.rows.handled(&key); return Ok(false) }
+            };
+            let Ok(permit) = permit else { return Ok(false) };
+            let (reactor, rows, board) = (self.reactor.clone(), self.rows.clone(), self.board.clone());
+            tasks.spawn(async move {
+                handle(reactor.as_ref(), &rows, &board, &item, &key).await;
+                drop(permit);
+            });
+        }
+        Ok(full && taken)
+    }
+
+    /// Sleeps until the next row falls due, but no longer than the fallback's interval.
+    async fn rest(&self) {
+        let next = match self.tape.next_due(self.reactor.kind()).await {
+            Ok(Some(at)) => u64::try_from(at.since(self.tape.now())).unwrap_or_default(),
+            // Nothing waits, or the store does not answer: the fallback looks again.
+            Ok(None) | Err(_) => u64::MAX,
+        };
+        let until_due = Duration::from_millis(next).max(SLEEP_MIN);
+        // Rows in hand or at rest are due all the same: do not spin on them.
+        let until_due = if self.rows.busy() {
+            until_due.max(Duration::from_millis(20))
+        } else {
+            until_due
+        };
+        tokio::time::sleep(until_due.min(self.config.interval)).await;
+    }
+}
+
+async fn handle(reactor: &dyn Reactor, rows: &Rows, board: &ReportBoard, item: &DueItem, key: &Key) {
+    match reactor.handle(item).await {
+        Err(error) if !error.is_lost() => {
+            tracing::warn!(reactor = reactor.kind().reactor(), run = %item.run, row = ?item.key, %error, "row");
+            board.failed(reactor.kind(), &error);
+            rows.rest(key);
+        }
+        _ => rows.handled(key),
+    }
+}
+
+impl Rows {
+    /// Takes a row in hand, unless it is, or rests.
+    fn take(&self, key: &Key) -> bool {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let row = state.entry(key.clone()).or_insert(RowState {
+            in_hand: false,
+            until: now,
+            next_rest: COOL_FIRST,
+        });
+        if row.in_hand || row.until > now {
+            return false;
+        }
+        row.in_hand = true;
+        true
+    }
+
+    fn handled(&self, key: &Key) {
+        self.lock().remove(key);
+    }
+
+    fn rest(&self, key: &Key) {
+        let mut state = self.lock();
+        if state.len() >= COOLING_MAX {
+            state.retain(|_, row| row.in_hand);
+        }
+        if let Some(row) = state.get_mut(key) {
+            row.in_hand = false;
+            row.until = Instant::now() + row.next_rest;
+            row.next_rest = (row.next_rest * 2).min(COOL_MAX);
+        }
+    }
+
+    fn busy(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, RowState>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,27 @@
+//! Five reactors, one file each, and the driver that runs them.
+//!
+//! ```text
+//! reactor.pass: due -> claim -> load -> plan -> [write intent] -> connector or worker -> outcome -> commit -> wake
+//! ```
+//!
+//! A reactor takes no input: it reads what is due, does bounded work on each row, and writes. A timer or a wake-up only
+//! says when to look. One code path serves the normal case, restart and failover.
+
+mod call;
+mod compensation;
+mod driver;
+mod outbox;
+mod reactor;
+mod reconciler;
+mod recovery;
+mod report;
+mod timers;
+
+pub use compensation::Compensation;
+pub use driver::{Driver, DriverConfig};
+pub use outbox::Outbox;
+pub use reactor::{Identity, Reactor, pass};
+pub use reconciler::Reconciler;
+pub use recovery::Recovery;
+pub use report::ReportBoard;
+pub use timers::Timers;

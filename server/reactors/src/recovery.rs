@@ -1,0 +1,97 @@
+//! Recovery: finds a driver for runs that have none.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use tape_core::command::recovery::{ClaimRecovery, NoTaker};
+use tape_core::{DueKind, RowKey};
+use tape_port::{DueItem, DueWork, Tape, TapeError, WorkerError, Workers};
+
+use crate::reactor::Reactor;
+
+/// Wakes the apps of runs that have no driver.
+pub struct Recovery {
+    tape: Arc<dyn Tape>,
+    workers: Arc<dyn Workers>,
+    /// A worker has attached: runs that rest because nobody took them are due now.
+    fresh: AtomicBool,
+}
+
+/// How far ahead a fresh worker is given what rests.
+const AHEAD_MS: i64 = 60_000;
+
+impl Recovery {
+    /// The reactor.
+    #[must_use]
+    pub fn new(tape: Arc<dyn Tape>, workers: Arc<dyn Workers>) -> Self {
+        Self {
+            tape,
+            workers,
+            fresh: AtomicBool::new(false),
+        }
+    }
+}
+
+#[async_trait]
+impl Reactor for Recovery {
+    fn kind(&self) -> DueKind {
+        DueKind::Recovery
+    }
+
+    fn work(&self) -> DueWork {
+        if self.fresh.swap(false, Ordering::Relaxed) {
+            let apps = Some(self.workers.apps());
+            return DueWork {
+                kind: DueKind::Recovery,
+                apps,
+                ahead_ms: AHEAD_MS,
+                limit: 1_000,
+            };
+        }
+        DueWork {
+            kind: DueKind::Recovery,
+            apps: None,
+            ahead_ms: 0,
+            limit: 200,
+        }
+    }
+
+    async fn woken(&self) {
+        tokio::select! {
+            () = self.tape.woken(DueKind::Recovery) => {}
+            () = self.workers.attached() => self.fresh.store(true, Ordering::Relaxed),
+        }
+    }
+
+    async fn handle(&self, item: &DueItem) -> Result<(), TapeError> {
+        if item.key != RowKey::Head {
+            return Ok(());
+        }
+        // Handed out before its time only for the sake of a worker that has just attached.
+        let at_once = item.at > self.tape.now();
+        let claim = ClaimRecovery {
+            run: item.run.clone(),
+            at_once,
+        };
+        let Some(run) = self.tape.claim_recovery(claim).await? else {
+            return Ok(());
+        };
+        let reason = if run.leases == 0 { "start" } else { "recover" };
+        tracing::info!(run = %run.id, app = run.identity.app, tries = run.wake.tries, "run is RUNNABLE; re-driving");
+        let error = match self.workers.redrive(&run, reason).await {
+            Ok(()) => String::new(),
+            Err(error @ WorkerError::NoWorker { .. }) => error.to_string(),
+            Err(error) => {
+                tracing::warn!(run = %run.id, %error, "nobody took the run");
+                error.to_string()
+            }
+        };
+        self.tape
+            .no_taker(NoTaker {
+                run: item.run.clone(),
+                error,
+            })
+            .await
+    }
+}
