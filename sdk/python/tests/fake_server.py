@@ -1,7 +1,7 @@
 """A Tape server in memory: enough of what the real one promises to test a driver against it.
 
-Runs with leases and fences, decisions, effects, an outbox whose upstream is `wires`, gates, sessions, and a worker stream
-with recovery. Time is real; nothing is kept on disk.
+Runs with leases and fences, decisions, effects, an outbox whose upstream is `wires`, gates, sessions, and a worker
+stream with recovery. Time is real; nothing is kept on disk.
 """
 
 from __future__ import annotations
@@ -44,9 +44,7 @@ class Run:
     def note(self, kind: str, subject: str = "", index: int = -1) -> None:
         self.state.seq_cursor += 1
         self.entries.append(
-            pb.JournalEntry(
-                seq=self.state.seq_cursor, kind=kind, ts_ms=now_ms(), subject=subject, decision_index=index
-            )
+            pb.JournalEntry(seq=self.state.seq_cursor, kind=kind, ts_ms=now_ms(), subject=subject, decision_index=index)
         )
         self.changed.set()
         self.changed = asyncio.Event()
@@ -66,7 +64,8 @@ class FakeTape(tape_pb2_grpc.TapeServicer, admin_pb2_grpc.AdminServicer, workers
         self.business: dict[tuple[str, str], tuple[str, str]] = {}
         self.wires: list[Any] = []
         self.dispatch_delay_s = 0.02
-        self.hold_outbox = False
+        self.outbox_open = asyncio.Event()
+        self.outbox_open.set()
         self.workers: dict[str, tuple[str, asyncio.Queue[Any]]] = {}
         self.worker_hellos: list[Any] = []
         self.answers: dict[str, asyncio.Future[Any]] = {}
@@ -134,10 +133,7 @@ class FakeTape(tape_pb2_grpc.TapeServicer, admin_pb2_grpc.AdminServicer, workers
     async def BeginRun(self, request: Any, context: Any) -> Any:
         identity = (request.app_name, request.user_id, request.session_id, request.invocation_id)
         resumed = identity in self.by_identity
-        if not resumed:
-            run = self._new_run(identity, request.input_json)
-        else:
-            run = self.runs[self.by_identity[identity]]
+        run = self.runs[self.by_identity[identity]] if resumed else self._new_run(identity, request.input_json)
         if run.state.status in LIVE:
             await self._lease(context, run, request)
         state = run.state
@@ -258,14 +254,10 @@ class FakeTape(tape_pb2_grpc.TapeServicer, admin_pb2_grpc.AdminServicer, workers
 
     async def BeginEffect(self, request: Any, context: Any) -> Any:
         run = await self.driven(context, request)
-        key = request.custom_key or (
-            f"{request.run_id}/d-{request.decision_index}/{request.tool_name}/{request.call_index}"
-        )
+        key = request.custom_key or (f"{request.run_id}/d-{request.decision_index}/{request.tool_name}/{request.call_index}")
         outbox = request.dispatch_mode == pb.EFFECT_DISPATCH_MODE_OUTBOX
         if request.semantics == pb.EFFECT_SEMANTICS_NON_IDEMPOTENT and not outbox:
-            await self.refuse(
-                context, grpc.StatusCode.FAILED_PRECONDITION, "TAPE-E003", "NON_IDEMPOTENT cannot be INLINE"
-            )
+            await self.refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "TAPE-E003", "NON_IDEMPOTENT cannot be INLINE")
         old = run.effects.get(key)
         if old is None and request.business_key:
             place = (request.connector, request.business_key)
@@ -314,8 +306,7 @@ class FakeTape(tape_pb2_grpc.TapeServicer, admin_pb2_grpc.AdminServicer, workers
 
     async def _dispatch(self, run: Run, effect: Any) -> None:
         await asyncio.sleep(self.dispatch_delay_s)
-        while self.hold_outbox:
-            await asyncio.sleep(0.01)
+        await self.outbox_open.wait()
         if effect.status != pb.EFFECT_STATUS_PENDING:
             return
         self.wires.append(json.loads(effect.request_json))
@@ -467,9 +458,7 @@ class FakeTape(tape_pb2_grpc.TapeServicer, admin_pb2_grpc.AdminServicer, workers
 
         listening = asyncio.create_task(listen())
         try:
-            yield workers_pb2.WorkerCall(
-                welcome=workers_pb2.Welcome(server_version="fake", heartbeat_interval_ms=500)
-            )
+            yield workers_pb2.WorkerCall(welcome=workers_pb2.Welcome(server_version="fake", heartbeat_interval_ms=500))
             while (call := await queue.get()) is not None:
                 yield call
         finally:

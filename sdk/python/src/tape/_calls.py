@@ -67,9 +67,7 @@ class UnaryCaller:
                 attempt += 1
                 await asyncio.sleep(pause)
 
-    async def _stream(
-        self, method: str, request: Message, answer: type[M], timeout_s: float | None
-    ) -> AsyncIterator[M]:
+    async def _stream(self, method: str, request: Message, answer: type[M], timeout_s: float | None) -> AsyncIterator[M]:
         """Open a stream from the server. It is not reopened: the caller knows from where."""
         call: Any = self._channel.unary_stream(
             method, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString

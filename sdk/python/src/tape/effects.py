@@ -13,6 +13,7 @@ Knows no agent framework: a tool call comes as a `ToolCall` and a body, and goes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import json
 import logging
@@ -185,7 +186,11 @@ async def sample(call: ToolCall | None, run: DurableRun, name: str, draw: Callab
     if call is not None:
         prefix, index, place = call.derived_key, call.decision_index, call.draws
     else:
-        prefix, index, place = f"{run.run_id}/d-{max(run.decisions.last_index, 0)}", run.decisions.last_index, run.awaits
+        prefix, index, place = (
+            f"{run.run_id}/d-{max(run.decisions.last_index, 0)}",
+            run.decisions.last_index,
+            run.awaits,
+        )
     count = place.get(f"sample:{name}", 0)
     place[f"sample:{name}"] = count + 1
     key = f"{prefix}/{name}/{count}"
@@ -307,10 +312,8 @@ async def _carry_out(call: ToolCall, spec: EffectSpec, body: Body) -> Any:
 async def _land_cancelled(call: ToolCall, cancelled: RunCancelled) -> dict[str, Any]:
     """The body gave up because the run was cancelled: the effect lands as FAILED(cancelled), and the run ends here."""
     run = call.run
-    try:
+    with contextlib.suppress(RunStopped):  # the server has landed the effect itself, with the cancel
         await fail(call, cancelled)
-    except RunStopped:
-        pass  # the server has landed the effect itself, with the cancel
     run.stop(cancelled)
     raise RunStopped(cancelled) from cancelled
 
@@ -429,7 +432,7 @@ def _encode(shaped: dict[str, Any], actions: dict[str, Any]) -> str:
 
 def _decode(call: ToolCall, response_json: str) -> Any:
     """The recorded result; what the body did beside returning it is done again."""
-    value = json.loads(response_json) if response_json else {"result": None}
+    value: Any = json.loads(response_json) if response_json else {"result": None}
     if isinstance(value, dict) and _ACTIONS in value:
         call.apply_actions(value[_ACTIONS])
         return value["result"]

@@ -104,7 +104,7 @@ class GateTimeout(TapeError):
     """A gate's time ran out before its signal came."""
 
 
-class AckLost(Exception):  # noqa: N818 - it is not an error of the tool: it says "I do not know"
+class AckLost(Exception):
     """Raise it in a tool body to say: the request left, and I do not know whether it took hold.
 
     The effect becomes UNKNOWN, which only an observation, a status check or a person settles.

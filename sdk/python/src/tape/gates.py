@@ -56,7 +56,7 @@ async def await_signal(tool_context: Any, name: str, *, payload: Any = None, tim
     return resolution
 
 
-class gate_tool:  # noqa: N801 - used as a decorator and as a function
+class gate_tool:
     """A gate named `name`, in one of two ways.
 
     As a decorator of an async tool whose body awaits `tape.await_signal(tool_context, name)`; or called by another

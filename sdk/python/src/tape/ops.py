@@ -55,9 +55,7 @@ async def cancel_run(run_id: str, *, reason: str, client: TapeClient | None = No
 
 
 @_either
-async def compensate_run(
-    run_id: str, *, reason: str = "", client: TapeClient | None = None
-) -> list[pb.ObligationRecord]:
+async def compensate_run(run_id: str, *, reason: str = "", client: TapeClient | None = None) -> list[pb.ObligationRecord]:
     """Undo the run's confirmed effects that say how, newest first. Returns the obligations in that order."""
     answer = await (client or shared_client()).admin.compensate_run(run_id=run_id, reason=reason)
     return list(answer.obligations)
@@ -178,9 +176,7 @@ async def get_value(ns: str, key: str, *, client: TapeClient | None = None) -> V
     return _value(answer.value) if answer.found and not answer.value.deleted else None
 
 
-async def watch_value(
-    ns: str, key: str, *, from_version: int = 0, client: TapeClient | None = None
-) -> AsyncIterator[Value]:
+async def watch_value(ns: str, key: str, *, from_version: int = 0, client: TapeClient | None = None) -> AsyncIterator[Value]:
     """Every version from `from_version` on, in order. Raises FellBehind with the version to resume from."""
     watched = (client or shared_client()).watch_value(namespace=ns, key=key, from_version=from_version)
     async for event in watched:

@@ -27,9 +27,7 @@ T = TypeVar("T")
 _log = logging.getLogger("tape")
 
 LEASE_TTL_MS = 120_000
-_ENDED = frozenset(
-    {pb.RUN_STATUS_TERMINAL, pb.RUN_STATUS_FAILED, pb.RUN_STATUS_STUCK, pb.RUN_STATUS_CANCELLED}
-)
+_ENDED = frozenset({pb.RUN_STATUS_TERMINAL, pb.RUN_STATUS_FAILED, pb.RUN_STATUS_STUCK, pb.RUN_STATUS_CANCELLED})
 
 current_run: contextvars.ContextVar[DurableRun | None] = contextvars.ContextVar("tape_current_run", default=None)
 

@@ -227,9 +227,7 @@ def _check_parameters(body: Callable[..., Any], function: Callable[..., Any] | N
     if len(wanted) == 1 or any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in wanted.values()):
         return
     unknown = [
-        name
-        for name, parameter in wanted.items()
-        if name not in offered and parameter.default is inspect.Parameter.empty
+        name for name, parameter in wanted.items() if name not in offered and parameter.default is inspect.Parameter.empty
     ]
     if unknown:
         raise ValueError(f"{what} wants {', '.join(unknown)}, but the tool has {', '.join(sorted(offered))}")

@@ -144,12 +144,10 @@ def describe(run: DurableRun, chain: str, llm_request: LlmRequest) -> dict[str, 
 
 def name_calls(run: DurableRun, index: int, responses: list[LlmResponse]) -> None:
     """Give every function call an id that is the same on every attempt, because it is recorded with the answer."""
-    position = 0
-    for call in _calls(responses):
+    for position, call in enumerate(_calls(responses)):
         known = run.calls.get(call.id or "")
         if not call.id or (known is not None and known[0] != index):
             call.id = f"{_CALL_ID_PREFIX}{run.run_id}-{index}-{position}"
-        position += 1
 
 
 def learn_calls(run: DurableRun, index: int, responses: list[LlmResponse]) -> None:

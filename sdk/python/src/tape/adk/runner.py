@@ -1,8 +1,8 @@
 """ADK's runner with a run of Tape around every invocation.
 
-    begin (lease) ─▶ ADK's own run_async, replayed from its start ─▶ end: TERMINAL, or FAILED if the agent raised
-                          │ fence lost, cancelled, server gone: stopped here, nothing more is written
-                          │ a gate not answered: parked, another driver goes on
+begin (lease) ─▶ ADK's own run_async, replayed from its start ─▶ end: TERMINAL, or FAILED if the agent raised
+                      │ fence lost, cancelled, server gone: stopped here, nothing more is written
+                      │ a gate not answered: parked, another driver goes on
 """
 
 from __future__ import annotations

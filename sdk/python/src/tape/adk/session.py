@@ -10,6 +10,7 @@ state delta replaced.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import uuid
@@ -57,15 +58,11 @@ class TapeSessionService(BaseSessionService):
 
     async def ensure_session(self, *, app_name: str, user_id: str, session_id: str) -> None:
         """Create the session unless it exists."""
-        found = await self._client.get_session(
-            app_name=app_name, user_id=user_id, session_id=session_id, max_events=1
-        )
+        found = await self._client.get_session(app_name=app_name, user_id=user_id, session_id=session_id, max_events=1)
         if found.found:
             return
-        try:
+        with contextlib.suppress(AlreadyExists):  # somebody else was faster
             await self.create_session(app_name=app_name, user_id=user_id, session_id=session_id)
-        except AlreadyExists:
-            pass  # somebody else was faster
 
     async def get_session(
         self, *, app_name: str, user_id: str, session_id: str, config: GetSessionConfig | None = None
@@ -74,13 +71,8 @@ class TapeSessionService(BaseSessionService):
         run = current_run.get()
         rewind = run is not None and run.resumed
         recent = config.num_recent_events if config is not None else None
-        if recent == 0:
-            ask = 1
-        else:
-            ask = 0 if rewind or recent is None else recent
-        answer = await self._client.get_session(
-            app_name=app_name, user_id=user_id, session_id=session_id, max_events=ask
-        )
+        ask = 0 if rewind or recent is None else max(recent, 1)
+        answer = await self._client.get_session(app_name=app_name, user_id=user_id, session_id=session_id, max_events=ask)
         if not answer.found:
             return None
         session = _session(answer.session)
@@ -124,9 +116,7 @@ class TapeSessionService(BaseSessionService):
             event.timestamp = stored
             return await super().append_event(session, event)
 
-        delta = {
-            key: value for key, value in event.actions.state_delta.items() if not key.startswith(State.TEMP_PREFIX)
-        }
+        delta = {key: value for key, value in event.actions.state_delta.items() if not key.startswith(State.TEMP_PREFIX)}
         record = _record(event, delta, session, run.run_id if run is not None else "")
         faults.point("before_append_event")
         append = self._client.append_event(
@@ -214,9 +204,7 @@ def _jsonable(event: Event) -> dict[str, Any]:
     """The event's actions as JSON, without what is not to be stored."""
     actions = event.actions.model_dump(mode="json", exclude_none=True)
     actions["state_delta"] = {
-        key: value
-        for key, value in actions.get("state_delta", {}).items()
-        if not key.startswith(State.TEMP_PREFIX)
+        key: value for key, value in actions.get("state_delta", {}).items() if not key.startswith(State.TEMP_PREFIX)
     }
     return {name: value for name, value in actions.items() if value not in ({}, [])} | {
         "state_delta": actions["state_delta"]

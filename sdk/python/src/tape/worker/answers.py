@@ -32,7 +32,7 @@ class Connector(Protocol):
         ...
 
 
-class Rejected(Exception):  # noqa: N818 - an answer, not a fault
+class Rejected(Exception):
     """The upstream understood and refused: nothing happened."""
 
     def __init__(self, message: str, *, code: str = "", retryable: bool = False) -> None:
@@ -199,5 +199,3 @@ def _failure(no: Rejected) -> c.Failure:
 
 def _load(text: str) -> Any:
     return json.loads(text) if text else None
-
-

@@ -33,9 +33,7 @@ class DurableRunnerLike(Protocol):
 
     app_name: str
 
-    def run_async(
-        self, *, user_id: str, session_id: str, invocation_id: str | None = None, new_message: Any = None
-    ) -> Any:
+    def run_async(self, *, user_id: str, session_id: str, invocation_id: str | None = None, new_message: Any = None) -> Any:
         """Drive one run; yields what happens."""
         ...
 
@@ -234,5 +232,3 @@ class Worker:
 
 def _refused(code: str, message: str) -> workers_pb2.WorkerAnswer:
     return workers_pb2.WorkerAnswer(refused=workers_pb2.Refused(code=code, message=message, retryable=True))
-
-

@@ -1,10 +1,10 @@
 """The agent. `tape dev` calls `runner_factory`; everything else here is plain ADK."""
 
 from google.adk.agents import LlmAgent
+from tape.adk import DurableRunner, durable_app
 
 from app.scripted_model import ScriptedModel
 from app.tools import get_balance, open_case, wire_money
-from tape.adk import DurableRunner, durable_app
 
 root_agent = LlmAgent(
     name="treasurer",

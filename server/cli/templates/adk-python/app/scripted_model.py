@@ -4,12 +4,15 @@ import json
 import os
 import re
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 from google.adk.models.base_llm import BaseLlm
 from google.adk.models.llm_request import LlmRequest
 from google.adk.models.llm_response import LlmResponse
 from google.genai import types
+
+USAGE = types.GenerateContentResponseUsageMetadata(prompt_token_count=1, candidates_token_count=1)
 
 
 class ScriptedModel(BaseLlm):
@@ -23,9 +26,15 @@ class ScriptedModel(BaseLlm):
         """Answer the conversation in `llm_request`. Every call is noted in the file that TAPE_MODEL_CALLS names."""
         asked, turn = read(llm_request.contents)
         if calls := os.environ.get("TAPE_MODEL_CALLS"):
-            with open(calls, "a") as file:
-                file.write(json.dumps({"turn": turn, "asked": asked}) + "\n")
-        yield LlmResponse(content=types.Content(role="model", parts=[answer(asked, turn, llm_request.contents)]))
+            note(Path(calls), turn=turn, asked=asked)
+        part = answer(asked, turn, llm_request.contents)
+        yield LlmResponse(content=types.Content(role="model", parts=[part]), usage_metadata=USAGE)
+
+
+def note(path: Path, **facts: Any) -> None:
+    """Append a line to a file."""
+    with path.open("a") as file:
+        file.write(json.dumps(facts) + "\n")
 
 
 def read(contents: list[types.Content]) -> tuple[str, int]:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from google.genai import types
+from tape.testing import tool_call
 
 from app.scripted_model import answer, read, understand
 from app.tools import open_case, wire_money
-from tape.testing import tool_call
 
 
 def test_wire_money_only_says_what_is_wanted() -> None:
