@@ -12,6 +12,7 @@ pub mod gate;
 pub mod obligation;
 pub mod observe;
 pub mod operator;
+pub mod outside;
 pub mod recovery;
 pub mod reserve;
 pub mod session;

@@ -230,7 +230,7 @@ pub enum EffectEvent {
     },
     /// The run was cancelled or is being compensated before anything left.
     Cancelled,
-    /// The server opens a new attempt on a failed effect.
+    /// An operator opens a new attempt on a failed effect, or does not want to wait for the next one.
     Retried {
         /// When.
         next: Time,
@@ -283,7 +283,7 @@ impl EffectState {
                 Self::Failed
             }
             (Self::Pending { .. }, E::Cancelled) => Self::Failed,
-            (Self::Failed, E::Retried { next }) => Self::Pending { next },
+            (Self::Failed | Self::Pending { .. }, E::Retried { next }) => Self::Pending { next },
             (state, event) => {
                 return Err(IllegalMove {
                     state: state.name(),
@@ -461,7 +461,7 @@ mod tests {
         ];
         // Columns in the order of `events`; P C S + F U X are the states, "-" is refused.
         let table = [
-            ("PENDING", "C - - + F U - + F - - - X - F F -"),
+            ("PENDING", "C - - + F U - + F - - - X - F F P"),
             ("CLAIMED", "C S P + F - P - - - - - - - - - -"),
             ("SENT", "- - P + F U P - - - - - - - - - -"),
             ("CONFIRMED", "- - - - - - - - - - - - - - - - -"),

@@ -13,6 +13,7 @@ mod feed;
 mod port;
 mod queue;
 mod read;
+mod scan;
 mod session;
 mod wake;
 
@@ -22,3 +23,4 @@ pub use engine::{Engine, EngineConfig};
 pub use feed::RunFeed;
 pub use read::{Page, RunFilter};
 pub use session::SessionView;
+pub use tape_store::Position;

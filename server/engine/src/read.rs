@@ -9,6 +9,7 @@ use tape_core::json::not_found;
 use tape_core::obligation::Obligation;
 use tape_core::row::RowKind;
 use tape_core::run::Run;
+use tape_core::timer::Timer;
 use tape_core::{DueKind, EffectKey, EntityId, Row, RowKey, RunId, Snapshot, Time};
 use tape_port::{DueItem, DueWork, TapeError};
 use tape_store::{DueQuery, ListQuery, Position, codec};
@@ -118,6 +119,17 @@ impl Engine {
         match self.row(run, RowKey::Budget).await? {
             Some(Row::Budget(budget)) => Ok(budget),
             _ => Ok(Budget::default()),
+        }
+    }
+
+    /// A timer, if it was set.
+    ///
+    /// # Errors
+    /// NOT_FOUND if there is no such run.
+    pub async fn timer(&self, run: &RunId, id: &str) -> Result<Option<Timer>, TapeError> {
+        match self.row(run, RowKey::Timer(id.to_owned())).await? {
+            Some(Row::Timer(timer)) => Ok(Some(timer)),
+            _ => Ok(None),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::entity::EntityId;
 use crate::id::{RunId, RunIdentity};
 use crate::journal::Kind;
 use crate::json::{check_name, check_optional_name, check_payload};
-use crate::lease::{Lease, RUN_LEASE_MS};
+use crate::lease::{Driver, Lease, RUN_LEASE_MS};
 use crate::refusal::{Refusal, Status};
 use crate::row::{LeaseTaken, Row, RowKey};
 use crate::run::{Caller, Run, RunEvent, RunState, Wake};
@@ -60,6 +60,17 @@ pub struct ResumeRun {
     pub lease: LeaseRequest,
 }
 
+/// Renews the lease under a fence, and never takes one: the heartbeat of a fenced driver.
+#[derive(Clone, Debug)]
+pub struct RenewLease {
+    /// Which.
+    pub run: RunId,
+    /// The fence under which the caller drives.
+    pub fence: u64,
+    /// The lease as it is to be from now on.
+    pub lease: LeaseRequest,
+}
+
 /// A run, and whether it was there before.
 #[derive(Clone, Debug)]
 pub struct Begun {
@@ -94,7 +105,12 @@ impl Command for BeginRun {
         if !resumed {
             create(
                 draft,
-                Run::new(self.identity.clone(), self.caller.clone(), String::new(), draft.now()),
+                Run::new(
+                    self.identity.clone(),
+                    self.caller.clone(),
+                    self.input_json.clone(),
+                    draft.now(),
+                ),
             )?;
         }
         take_lease(draft, &id, &self.lease)?;
@@ -152,6 +168,37 @@ impl Command for ResumeRun {
 
     fn decide(&self, draft: &mut Draft) -> Result<Run, Refusal> {
         draft.run(&self.run)?.check_live()?;
+        take_lease(draft, &self.run, &self.lease)?;
+        Ok(draft.run(&self.run)?.clone())
+    }
+}
+
+impl Command for RenewLease {
+    type Reply = Run;
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::head()
+    }
+
+    fn decide(&self, draft: &mut Draft) -> Result<Run, Refusal> {
+        let run = draft.run(&self.run)?;
+        run.check_driver(&Driver {
+            fence: Some(self.fence),
+            owner: Some(self.lease.owner.clone()),
+        })?;
+        if !matches!(&run.state, RunState::Running(lease) if lease.owner == self.lease.owner) {
+            return Err(Refusal::new(
+                Status::Aborted,
+                "TAPE-R006",
+                format!("The lease on run {} under fence {} is gone.", self.run, self.fence),
+                "Stop, or take the run over anew: ResumeRun without a fence.",
+            )
+            .held_by(&run.driver, run.fence));
+        }
         take_lease(draft, &self.run, &self.lease)?;
         Ok(draft.run(&self.run)?.clone())
     }

@@ -392,7 +392,7 @@ fn expire(draft: &mut Draft, run: &RunId, key: &EffectKey) -> Result<bool, Refus
     Ok(true)
 }
 
-fn end_attempt(effect: &mut Effect, now: Time, outcome: &str, error: &str, evidence: &str, version: &str) {
+pub(super) fn end_attempt(effect: &mut Effect, now: Time, outcome: &str, error: &str, evidence: &str, version: &str) {
     if let Some(attempt) = effect.attempts.last_mut() {
         attempt.ended = Some(now);
         attempt.outcome = outcome.to_owned();

@@ -16,6 +16,9 @@ use crate::row::{Row, RowKey, RowKind};
 use crate::run::{Run, RunEvent, RunState, Wake};
 use crate::timer::KIND_GATE_TIMEOUT;
 
+/// The remembered answer to a signal that came after the timeout.
+const LOST: &str = "lost";
+
 /// The driver waits at a gate.
 #[derive(Clone, Debug)]
 pub struct AwaitSignal {
@@ -44,6 +47,15 @@ pub struct SendSignal {
     pub resolution_json: String,
     /// Identity of the request.
     pub request_id: String,
+}
+
+/// What became of a signal.
+#[derive(Clone, Debug)]
+pub struct Signalled {
+    /// The run as it stands.
+    pub run: Run,
+    /// It resolves an await; otherwise the timeout came first, and the signal is kept and has lost.
+    pub accepted: bool,
 }
 
 impl Command for AwaitSignal {
@@ -120,7 +132,7 @@ impl Command for AwaitSignal {
 }
 
 impl Command for SendSignal {
-    type Reply = Run;
+    type Reply = Signalled;
 
     fn entity(&self) -> EntityId {
         EntityId::run(&self.run)
@@ -130,11 +142,15 @@ impl Command for SendSignal {
         Reads::head().all(RowKind::Gate).request(&self.request_id)
     }
 
-    fn decide(&self, draft: &mut Draft) -> Result<Run, Refusal> {
+    fn decide(&self, draft: &mut Draft) -> Result<Signalled, Refusal> {
         check_name("gate_name", &self.gate)?;
         check_payload("resolution_json", &self.resolution_json)?;
-        if draft.answered(&self.request_id, "SendSignal")?.is_some() {
-            return Ok(draft.run(&self.run)?.clone());
+        if let Some(answer) = draft.answered(&self.request_id, "SendSignal")? {
+            let accepted = answer != LOST;
+            return Ok(Signalled {
+                run: draft.run(&self.run)?.clone(),
+                accepted,
+            });
         }
         draft.run(&self.run)?.check_live()?;
         // The first await of this name that has no signal yet; one that timed out keeps the signal and has lost it.
@@ -176,8 +192,12 @@ impl Command for SendSignal {
         if resolved {
             wake(draft, &self.run, &self.gate, index)?;
         }
-        draft.remember(&self.request_id, "SendSignal", String::new());
-        Ok(draft.run(&self.run)?.clone())
+        let answer = if resolved { String::new() } else { LOST.to_owned() };
+        draft.remember(&self.request_id, "SendSignal", answer);
+        Ok(Signalled {
+            run: draft.run(&self.run)?.clone(),
+            accepted: resolved,
+        })
     }
 }
 

@@ -61,7 +61,7 @@ pub struct ResolveObligation {
     pub who: String,
 }
 
-/// Opens a new attempt on a failed effect.
+/// Opens a new attempt on a failed effect, or makes a waiting one due now.
 #[derive(Clone, Debug)]
 pub struct RetryEffect {
     /// Run.
