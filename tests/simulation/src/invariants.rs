@@ -1,0 +1,184 @@
+//! What must be true after every step, read from the store itself and from the bank's ledger.
+
+use std::collections::BTreeMap;
+
+use tape_core::command::Range;
+use tape_core::effect::{Effect, EffectState, Mode, Semantics};
+use tape_core::journal::Kind;
+use tape_core::row::RowKind;
+use tape_core::run::{Run, RunState};
+use tape_core::{EntityId, Entry, Row, RowKey, RunId};
+use tape_store::{Store, codec};
+use tape_store_memory::MemoryStore;
+
+use crate::agent::Deeds;
+use crate::bank::Bank;
+
+/// A run as it is stored.
+pub(crate) struct Stored {
+    pub(crate) run: Run,
+    pub(crate) effects: Vec<Effect>,
+    decisions: BTreeMap<i64, String>,
+    journal: Vec<Entry>,
+}
+
+/// Reads a run past every fault.
+pub(crate) async fn read(store: &MemoryStore, id: &RunId) -> Option<Stored> {
+    let entity = EntityId::run(id);
+    let all = |kind| Range { kind, last: None };
+    let loaded = store
+        .load(&entity, &[], &[all(RowKind::Decision), all(RowKind::Effect)])
+        .await
+        .ok()?;
+    let (mut run, mut effects, mut decisions) = (None, Vec::new(), BTreeMap::new());
+    for (key, body) in loaded.rows {
+        match (key, codec::decode_row(&body).ok()?) {
+            (RowKey::Head, Row::Run(head)) => run = Some(*head),
+            (_, Row::Effect(effect)) => effects.push(*effect),
+            (_, Row::Decision(decision)) => drop(decisions.insert(decision.index, decision.response_json)),
+            _ => {}
+        }
+    }
+    let entries = store.journal(&entity, 1, u32::MAX).await.ok()?;
+    let journal = entries
+        .iter()
+        .map(|(_, body)| codec::decode_entry(body))
+        .collect::<Result<_, _>>()
+        .ok()?;
+    Some(Stored {
+        run: run?,
+        effects,
+        decisions,
+        journal,
+    })
+}
+
+/// Everything that is wrong now.
+pub(crate) async fn check(store: &MemoryStore, runs: &[RunId], deeds: &Deeds, bank: &Bank) -> Vec<String> {
+    let mut wrong = deeds.violations.clone();
+    wrong.extend(bank.books().violations.clone());
+    for id in runs {
+        let Some(stored) = read(store, id).await else { continue };
+        confirmed_stays(&stored, deeds, &mut wrong);
+        acknowledged_stays(&stored, deeds, &mut wrong);
+        journal_tells_the_truth(&stored, &mut wrong);
+        one_wire(&stored, bank, &mut wrong);
+    }
+    wrong
+}
+
+/// Invariant 1: a confirmed effect stays confirmed, with its result.
+fn confirmed_stays(stored: &Stored, deeds: &Deeds, wrong: &mut Vec<String>) {
+    for effect in &stored.effects {
+        let key = &effect.intent.key;
+        if let Some(result) = deeds.confirmed.get(key)
+            && (effect.state != EffectState::Confirmed || effect.response_json != *result)
+        {
+            wrong.push(format!(
+                "invariant 1: {key} was confirmed with {result} and is {} with {}",
+                effect.state.name(),
+                effect.response_json
+            ));
+        }
+    }
+}
+
+/// Invariant 4: what was acknowledged is there.
+fn acknowledged_stays(stored: &Stored, deeds: &Deeds, wrong: &mut Vec<String>) {
+    let id = &stored.run.id;
+    for ((_, index), answer) in deeds.decisions.range((id.clone(), 0)..=(id.clone(), i64::MAX)) {
+        if stored.decisions.get(index) != Some(answer) {
+            wrong.push(format!(
+                "invariant 4: decision {index} of {id} was acknowledged and is {:?}",
+                stored.decisions.get(index)
+            ));
+        }
+    }
+    if deeds.ended.contains(id) && !matches!(stored.run.state, RunState::Terminal | RunState::Failed) {
+        wrong.push(format!(
+            "invariant 4: {id} was ended and is {}",
+            stored.run.state.name()
+        ));
+    }
+}
+
+/// Invariant 5: an entry exists if and only if the change happened; seqs have no holes.
+fn journal_tells_the_truth(stored: &Stored, wrong: &mut Vec<String>) {
+    let id = &stored.run.id;
+    for (index, entry) in stored.journal.iter().enumerate() {
+        if entry.seq != index as i64 + 1 {
+            wrong.push(format!(
+                "invariant 5: entry {} of {id} has seq {}",
+                index + 1,
+                entry.seq
+            ));
+            return;
+        }
+    }
+    if stored.run.seq != stored.journal.len() as i64 {
+        wrong.push(format!(
+            "invariant 5: {id} is at seq {} with {} entries",
+            stored.run.seq,
+            stored.journal.len()
+        ));
+    }
+    let count = |kind: Kind, about: &str| {
+        stored
+            .journal
+            .iter()
+            .filter(|e| e.kind == kind && e.about == about)
+            .count()
+    };
+    let decisions = stored
+        .journal
+        .iter()
+        .filter(|e| e.kind == Kind::DecisionRecorded)
+        .count();
+    if decisions != stored.decisions.len() || stored.run.decisions != decisions as i64 {
+        wrong.push(format!(
+            "invariant 5: {id} has {} decisions and {decisions} entries",
+            stored.decisions.len()
+        ));
+    }
+    for effect in &stored.effects {
+        let key = effect.intent.key.as_str();
+        let confirmed = usize::from(effect.state == EffectState::Confirmed);
+        if count(Kind::EffectBegun, key) != 1 || count(Kind::EffectConfirmed, key) != confirmed {
+            wrong.push(format!(
+                "invariant 5: the entries of {key} ({}) do not add up",
+                effect.state.name()
+            ));
+        }
+        let marks = effect.attempts.iter().filter(|attempt| attempt.sent.is_some()).count();
+        if count(Kind::EffectSent, key) != marks {
+            wrong.push(format!(
+                "invariant 5: {key} has {marks} marks and {} entries",
+                count(Kind::EffectSent, key)
+            ));
+        }
+    }
+}
+
+/// The user's invariant: never two wires, and one for each that is confirmed.
+fn one_wire(stored: &Stored, bank: &Bank, wrong: &mut Vec<String>) {
+    let books = bank.books();
+    for effect in &stored.effects {
+        if effect.intent.mode != Mode::Outbox {
+            continue;
+        }
+        let booked = match effect.intent.semantics {
+            Semantics::NonIdempotent => books.wires.get(&effect.intent.business_key).map_or(0, Vec::len),
+            _ => usize::from(books.payments.contains_key(effect.intent.key.as_str())),
+        };
+        if booked > 1 || (effect.state == EffectState::Confirmed && booked != 1) {
+            wrong.push(format!(
+                "the bank booked {} {booked} times; it is {}",
+                effect.intent.key,
+                effect.state.name()
+            ));
+        }
+        if effect.state == EffectState::Failed && booked != 0 && effect.intent.semantics == Semantics::NonIdempotent {
+            wrong.push(format!("{} is FAILED, and the bank booked it", effect.intent.key));
+        }
+    }
+}

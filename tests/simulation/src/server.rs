@@ -1,0 +1,167 @@
+//! A server process: engine and reactors over the store, until it dies. And the apps' workers, as it sees them.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tape_connector_port::{CompensateAnswer, Connectors, EffectCall, ObligationCall, StatusAnswer};
+use tape_core::RunId;
+use tape_core::run::Run;
+use tape_engine::{Engine, EngineConfig};
+use tape_port::{Tape, TimerCall, WorkerError, Workers};
+use tape_reactors::{Compensation, Identity, Outbox, Reactor, Reconciler, Recovery, Timers, pass};
+use tape_store_memory::MemoryStore;
+
+use crate::bank::{Bank, BankConnector};
+use crate::faults::{Fate, FaultyStore};
+
+/// How long a claim lasts in the simulation.
+const CLAIM_MS: i64 = 2_000;
+
+/// Runs that somebody should drive.
+#[derive(Default)]
+pub(crate) struct Calls(Mutex<VecDeque<RunId>>);
+
+impl Calls {
+    pub(crate) fn take(&self) -> Option<RunId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+/// One incarnation of the server.
+pub(crate) struct Server {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) alive: Arc<AtomicBool>,
+    reactors: Vec<Arc<dyn Reactor>>,
+}
+
+impl Server {
+    pub(crate) fn start(
+        store: &Arc<MemoryStore>,
+        fate: &Arc<Fate>,
+        bank: &Arc<Bank>,
+        calls: &Arc<Calls>,
+        number: u32,
+    ) -> Self {
+        let alive = Arc::new(AtomicBool::new(true));
+        let faulty = FaultyStore {
+            inner: store.clone(),
+            fate: fate.clone(),
+            alive: alive.clone(),
+        };
+        let connectors: Arc<dyn Connectors> = Arc::new(BankConnector {
+            bank: bank.clone(),
+            alive: alive.clone(),
+        });
+        let config = EngineConfig {
+            strict_connectors: true,
+        };
+        let engine = Arc::new(Engine::new(
+            Arc::new(faulty),
+            fate.clone(),
+            fate.clone(),
+            connectors.clone(),
+            config,
+        ));
+        let tape: Arc<dyn Tape> = engine.clone();
+        let workers: Arc<dyn Workers> = Arc::new(Apps {
+            calls: calls.clone(),
+            fate: fate.clone(),
+        });
+        let identity = Identity {
+            owner: format!("server-{number}"),
+            claim_ms: CLAIM_MS,
+        };
+        let reactors: Vec<Arc<dyn Reactor>> = vec![
+            Arc::new(Recovery::new(tape.clone(), workers.clone())),
+            Arc::new(Outbox {
+                tape: tape.clone(),
+                connectors: connectors.clone(),
+                identity: identity.clone(),
+            }),
+            Arc::new(Reconciler {
+                tape: tape.clone(),
+                connectors: connectors.clone(),
+                workers: workers.clone(),
+                identity: identity.clone(),
+            }),
+            Arc::new(Timers {
+                tape: tape.clone(),
+                workers: workers.clone(),
+                identity: identity.clone(),
+            }),
+            Arc::new(Compensation {
+                tape,
+                connectors,
+                workers,
+                identity,
+            }),
+        ];
+        Self {
+            engine,
+            alive,
+            reactors,
+        }
+    }
+
+    pub(crate) fn dead(&self) -> bool {
+        !self.alive.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn reactors(&self) -> usize {
+        self.reactors.len()
+    }
+
+    /// One pass of one reactor. Errors are what a dying process leaves behind.
+    pub(crate) async fn pass(&self, index: usize) {
+        let _errors = pass(self.engine.as_ref(), self.reactors[index].as_ref()).await;
+    }
+}
+
+/// The apps' workers: take every run, or die before they do.
+struct Apps {
+    calls: Arc<Calls>,
+    fate: Arc<Fate>,
+}
+
+#[async_trait]
+impl Workers for Apps {
+    fn apps(&self) -> Vec<String> {
+        vec!["app".into()]
+    }
+
+    async fn attached(&self) {
+        std::future::pending().await
+    }
+
+    async fn redrive(&self, run: &Run, _reason: &str) -> Result<(), WorkerError> {
+        if self.fate.strikes(10) {
+            return Err(WorkerError::NoWorker {
+                app: run.identity.app.clone(),
+            });
+        }
+        self.calls
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(run.id.clone());
+        Ok(())
+    }
+
+    async fn status_check(&self, _: &str, effect: &EffectCall, _: &str) -> Result<StatusAnswer, WorkerError> {
+        Err(WorkerError::NoWorker {
+            app: effect.app.clone(),
+        })
+    }
+
+    async fn compensate(&self, _: &str, obligation: &ObligationCall) -> Result<CompensateAnswer, WorkerError> {
+        Err(WorkerError::NoWorker {
+            app: obligation.effect.app.clone(),
+        })
+    }
+
+    async fn timer(&self, _: &str, app: &str, _: &TimerCall) -> Result<(), WorkerError> {
+        Err(WorkerError::NoWorker { app: app.to_owned() })
+    }
+}
