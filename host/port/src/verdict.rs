@@ -3,7 +3,7 @@
 //! | guest says           | not-sent                              | sent    | answered                   |
 //! |----------------------|---------------------------------------|---------|----------------------------|
 //! | confirmed            | FAILED (breach), unless `offline`     | UNKNOWN | CONFIRMED                  |
-//! | failed               | FAILED, its `retryable` stands        | UNKNOWN | FAILED, `retryable` stands |
+//! | failed               | FAILED; retry if `retryable`          | UNKNOWN | FAILED, `retryable` stands |
 //! | unknown              | retry: nothing happened               | UNKNOWN | UNKNOWN                    |
 //! | trap, timeout, limit | retry: nothing happened               | UNKNOWN | UNKNOWN                    |
 //!
@@ -96,6 +96,10 @@ pub fn verdict(end: GuestEnd<DispatchAnswer>, progress: Progress, offline: bool)
             "the connector says confirmed, but a request of this call was never answered",
         )),
 
+        (Answer(Failed(failure)), NotSent) if failure.retryable => Outcome::Retry {
+            reason: format!("{}: {}", failure.code, failure.message),
+            retry_after_ms: failure.retry_after_ms,
+        },
         (Answer(Failed(failure)), NotSent | Answered) => Outcome::Failed(failure),
         (Answer(Failed(failure)), Sent) => Outcome::Unknown(doubt(format!(
             "the connector says failed ({}: {}), but a request left and was never answered",

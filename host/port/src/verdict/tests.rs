@@ -70,15 +70,23 @@ fn confirmed_without_an_answer_is_unknown() {
 }
 
 #[test]
-fn failed_is_definite_if_nothing_left_or_the_upstream_answered() {
+fn failed_is_definite_once_the_upstream_answered() {
     for retryable in [false, true] {
-        for progress in [NotSent, Answered] {
-            assert_eq!(
-                verdict(failed(retryable), progress, ONLINE),
-                Outcome::Failed(failure(retryable))
-            );
-        }
+        assert_eq!(
+            verdict(failed(retryable), Answered, ONLINE),
+            Outcome::Failed(failure(retryable))
+        );
     }
+}
+
+#[test]
+fn failed_before_anything_left_is_definite_or_a_retry() {
+    assert_eq!(verdict(failed(false), NotSent, ONLINE), Outcome::Failed(failure(false)));
+    let retry = Outcome::Retry {
+        reason: "no-funds: no funds".to_owned(),
+        retry_after_ms: Some(5),
+    };
+    assert_eq!(verdict(failed(true), NotSent, ONLINE), retry);
 }
 
 #[test]

@@ -1,0 +1,37 @@
+//! Components, built from their sources once per test process.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+/// The component of `package` (`tape-connector-bank`), built for release.
+///
+/// Cargo does nothing if it is fresh; its own lock keeps test processes apart.
+pub fn component(package: &str) -> Vec<u8> {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let connectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../connectors");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| connectors.join("target"), PathBuf::from);
+    {
+        let _building = BUILDING.lock().expect("no build panics while it holds the lock");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args([
+                "build",
+                "--quiet",
+                "--release",
+                "--target",
+                "wasm32-wasip2",
+                "--package",
+                package,
+            ])
+            .current_dir(&connectors)
+            .env("CARGO_TARGET_DIR", &target)
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "{package} does not build");
+    }
+    let file = target
+        .join("wasm32-wasip2/release")
+        .join(format!("{}.wasm", package.replace('-', "_")));
+    std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}

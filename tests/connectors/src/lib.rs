@@ -1,0 +1,15 @@
+//! What the tests of the connector host share: guests built from `connectors/`, an upstream that misbehaves on demand, and calls to make.
+
+#![allow(clippy::panic, reason = "a helper that cannot set up its test fails it")]
+
+mod bank;
+mod calls;
+mod guests;
+mod marks;
+mod upstream;
+
+pub use bank::Bank;
+pub use calls::{BANK, PROBE, Setup, TENANT, effect, obligation, probe_description};
+pub use guests::component;
+pub use marks::{CountingMark, RefusingMark};
+pub use upstream::{Upstream, nobody_listens};
