@@ -213,10 +213,11 @@ class FakeTape(tape_pb2_grpc.TapeServicer, admin_pb2_grpc.AdminServicer, workers
         at = max(request.from_seq, 1)
         while True:
             changed = run.changed
+            ended = run.state.status not in LIVE
             for entry in run.entries[at - 1 :]:
                 yield entry
-            at = len(run.entries) + 1
-            if run.state.status not in LIVE:
+                at = entry.seq + 1
+            if ended:
                 return
             await changed.wait()
 

@@ -224,6 +224,12 @@ async def sample(call: ToolCall | None, run: DurableRun, name: str, draw: Callab
     return json.loads(to_json(value))
 
 
+def is_being_cancelled() -> bool:
+    """Whether a CancelledError caught just now was meant for this task, and did not come out of what it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def shape(result: Any) -> dict[str, Any]:
     """A tool's result as the model sees it and the journal keeps it: a dict of JSON; anything else as `{"result": x}`."""
     value = result if isinstance(result, dict) else {"result": result}
@@ -290,8 +296,11 @@ async def _carry_out(call: ToolCall, spec: EffectSpec, body: Body) -> Any:
             except RunCancelled as cancelled:
                 return await _land_cancelled(call, cancelled)
             except asyncio.CancelledError:
-                # A parallel call failed, or the process stops: the body may have acted.
+                # Cancelled from outside, or by something within the body: either way it may have acted.
                 await asyncio.shield(doubt(call, "the call was cancelled while it ran"))
+                if not is_being_cancelled():
+                    return await _await_inline(call)
+                run.interrupted = True
                 raise
             except Exception as error:
                 _log.warning("%s failed (attempt %d)", call.tool, attempt, exc_info=error)

@@ -30,9 +30,7 @@ async def await_signal(tool_context: Any, name: str, *, payload: Any = None, tim
     run = run_of(tool_context)
     call = current_call.get()
     # Parking gives the lease up: siblings that still act come first.
-    while run.open_effects - {call.key if call is not None else ""}:
-        run.effects_changed.clear()
-        await run.effects_changed.wait()
+    await run.quiet(besides=call.key if call is not None else "")
     index = run.awaits.get(name, 0)
     run.awaits[name] = index + 1
     answer = await run.write(

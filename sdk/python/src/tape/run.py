@@ -90,6 +90,10 @@ class DurableRun:
         # Events of this run that the session holds already (id -> timestamp), and how often each was said in this attempt.
         self.stored_events: dict[str, float] = {}
         self.event_counts: dict[str, int] = {}
+        # The session's state as the server has it.
+        self.stored_state: dict[str, Any] = {}
+        # A body or a model was cancelled while it ran: however the framework ends then, the run has not.
+        self.interrupted = False
         self._heart: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._seen = asyncio.Event()
@@ -240,6 +244,12 @@ class DurableRun:
         """An effect's body has ended."""
         self.open_effects.discard(key)
         self.effects_changed.set()
+
+    async def quiet(self, besides: str = "") -> None:
+        """Return when no effect's body runs, besides one."""
+        while self.open_effects - {besides}:
+            self.effects_changed.clear()
+            await self.effects_changed.wait()
 
     async def _beat(self) -> None:
         while self.stopped is None and not self.parked:

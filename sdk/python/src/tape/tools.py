@@ -212,10 +212,10 @@ def not_journalled(function: F) -> F:
 def call_by_name(function: Callable[..., Any], available: dict[str, Any]) -> Any:
     """Call `function` with what its parameters name; a single parameter of another name gets all arguments as a dict."""
     parameters = inspect.signature(function).parameters
-    if len(parameters) == 1 and next(iter(parameters)) not in available:
-        return function(available.get("args", {}))
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return function(**available.get("args", {}))
+    if len(parameters) == 1 and next(iter(parameters)) not in available:
+        return function(available.get("args", {}))
     return function(**{name: available[name] for name in parameters if name in available})
 
 

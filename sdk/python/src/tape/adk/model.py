@@ -6,6 +6,7 @@ after-model callbacks and the streaming partials that a replay must not skip.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import hashlib
 import logging
@@ -20,6 +21,8 @@ from google.genai import types
 
 from tape import faults, report
 from tape.decisions import to_json
+from tape.effects import is_being_cancelled
+from tape.gates import Parked
 from tape.run import DurableRun, current_run
 
 _log = logging.getLogger("tape")
@@ -70,6 +73,10 @@ class TapeModel(BaseLlm):
                 yield response
             return
         run.check()
+        if run.parked:
+            # A sibling waits at a gate: there is nothing to ask a model before it is answered.
+            await run.quiet()
+            raise Parked
         ask = current_ask.get()
         if ask is None or ask.used:
             ask = Ask(scope="outside the agents", agent=self.model)  # a summarizer, or a tool of the user's own
@@ -100,11 +107,17 @@ class TapeModel(BaseLlm):
         faults.point("before_model")
         report.emit("model_called", run_id=run.run_id, decision_index=run.decisions.next_index)
         final: list[LlmResponse] = []
-        async for response in self.inner.generate_content_async(llm_request, stream=stream):
-            if response.partial:
-                yield response
-            else:
-                final.append(response)
+        try:
+            async for response in self.inner.generate_content_async(llm_request, stream=stream):
+                if response.partial:
+                    yield response
+                else:
+                    final.append(response)
+        except asyncio.CancelledError:
+            if not is_being_cancelled():
+                raise RuntimeError("the call of the model was cancelled from within") from None
+            run.interrupted = True  # ADK ends "normally" then, and this run has not
+            raise
         faults.point("after_model")
 
         def answer(index: int) -> Any:

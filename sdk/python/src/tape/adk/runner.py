@@ -7,6 +7,7 @@ begin (lease) ─▶ ADK's own run_async, replayed from its start ─▶ end: TE
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import uuid
@@ -94,7 +95,8 @@ class DurableRunner(Runner):
             run_id=run.run_id,
             decision_index=run.decisions.next_index,
             seq=run.next_seq,
-            resumed=run.resumed,
+            # A run that was only started so far is not a run that goes on.
+            resumed=run.fence > 1 or run.decisions.next_index > 0,
         )
         ended = "stopped"
         try:
@@ -112,6 +114,8 @@ class DurableRunner(Runner):
                     outcome.see(event)
                     yield event
                 run.check()
+                if run.interrupted:
+                    raise asyncio.CancelledError("a call of the run was cancelled")
             except Exception as error:
                 run.check()
                 ended = "FAILED"

@@ -11,6 +11,7 @@ state delta replaced.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import uuid
@@ -76,8 +77,10 @@ class TapeSessionService(BaseSessionService):
         if not answer.found:
             return None
         session = _session(answer.session)
-        if run is not None and rewind:
-            _rewind(session, run, answer.session.events)
+        if run is not None:
+            if rewind:
+                _rewind(session, run, answer.session.events)
+            run.stored_state = copy.deepcopy(session.state)
         if config is not None:
             if recent is not None:
                 session.events = session.events[-recent:] if recent else []
@@ -107,27 +110,31 @@ class TapeSessionService(BaseSessionService):
         run = current_run.get()
         if run is not None:
             run.check()
-        if _must_not_be_stored(session, event):
+        # Once the run is parked its lease is gone: the next driver stores what comes of this batch, all of it.
+        if _must_not_be_stored(session, event) or (run is not None and run.parked):
             return await super().append_event(session, event)
         if run is not None:
             event.id = run_event_id(run, event)
+        delta: dict[str, Any] = _jsonable(event)["state_delta"]
         stored = run.stored_events.get(event.id) if run is not None else None
-        if stored is not None:
+        if run is not None and stored is not None:
             event.timestamp = stored
+            run.stored_state.update(delta)
             return await super().append_event(session, event)
 
-        delta = {key: value for key, value in event.actions.state_delta.items() if not key.startswith(State.TEMP_PREFIX)}
-        record = _record(event, delta, session, run.run_id if run is not None else "")
+        record = _record(event, delta, run)
         faults.point("before_append_event")
         append = self._client.append_event(
             app_name=session.app_name,
             user_id=session.user_id,
             session_id=session.id,
             event=record,
-            state_delta_json=to_json(_jsonable(event)["state_delta"]) if delta else "",
+            state_delta_json=to_json(delta) if delta else "",
         )
         answer = await (run.write(append) if run is not None else append)
         faults.point("after_append_event")
+        if run is not None:
+            run.stored_state.update(delta)
         appended = await super().append_event(session, event)
         session.last_update_time = answer.last_update_time_ms / 1000
         return appended
@@ -181,13 +188,14 @@ def _rewind(session: Session, run: DurableRun, records: Any) -> None:
     session.events = session.events[:first]
 
 
-def _record(event: Event, delta: dict[str, Any], session: Session, run_id: str) -> pb.EventRecord:
+def _record(event: Event, delta: dict[str, Any], run: DurableRun | None) -> pb.EventRecord:
     rest = event.model_dump(mode="json", exclude_none=True, exclude=_OWN_FIELDS, fallback=str)
     extra: dict[str, Any] = {"event": rest, "timestamp": event.timestamp}
-    if run_id:
-        extra["run"] = run_id
-        # [value] or null: a state value may itself be null.
-        extra["prev"] = {key: [session.state[key]] if key in session.state else None for key in delta}
+    if run is not None:
+        extra["run"] = run.run_id
+        # [value] or null: a state value may itself be null. The session's own state is no help: tools wrote to it.
+        before = run.stored_state
+        extra["prev"] = {key: [before[key]] if key in before else None for key in delta}
     actions = {**_jsonable(event), _EXTRA: extra}
     return pb.EventRecord(
         id=event.id,
