@@ -196,6 +196,5 @@ fn told(answer: Answer, last: &str) -> Told {
 #[allow(unconditional_recursion, reason = "that is what was asked for")]
 #[inline(never)]
 fn recurse(depth: u64) -> u64 {
-    let frame = black_box([depth; 64]);
-    recurse(black_box(frame[0] + 1)) + frame[1]
+    recurse(black_box(depth + 1)) + 1
 }

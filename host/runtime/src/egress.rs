@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 pub use client::{Clients, never_connected};
 pub use policy::{BadGrant, Denied, Grants, HostGrant, Policy, SecretGrant, Target};
+pub use resolver::{Names, SystemNames};
 
 use crate::evidence::Recorder;
 use crate::gate::Gate;

@@ -16,7 +16,7 @@ use wasmtime::component::Linker;
 
 use crate::call::{self, Ended, Question};
 use crate::contract::{self, wit};
-use crate::egress::{Clients, Reach};
+use crate::egress::{Clients, Names, Reach, SystemNames};
 use crate::engine::{self, Ticker};
 use crate::load::{self, Deployment, LoadError};
 use crate::registry::{Loaded, Registry};
@@ -38,6 +38,8 @@ pub struct HostConfig {
     /// Calls at the same time, over all connectors. Default 64.
     pub calls_max: u32,
     pub clock: Arc<dyn Clock>,
+    /// Default: the machine's resolver.
+    pub names: Arc<dyn Names>,
 }
 
 /// Why there is no host.
@@ -78,7 +80,7 @@ impl Host {
             ticker: Ticker::start(&engine).map_err(|error| HostError(error.to_string()))?,
             engine,
             linker,
-            clients: Arc::new(Clients::new(&crypto).map_err(|error| HostError(error.to_string()))?),
+            clients: Arc::new(Clients::new(&crypto, &config.names).map_err(|error| HostError(error.to_string()))?),
             random: crypto.secure_random,
             clock: config.clock,
             slots: Semaphore::new(config.calls_max as usize),
@@ -289,6 +291,7 @@ impl Default for HostConfig {
         Self {
             calls_max: 64,
             clock: Arc::new(SystemClock),
+            names: Arc::new(SystemNames),
         }
     }
 }

@@ -33,7 +33,7 @@ mod schema;
 mod secrets;
 mod wasi;
 
-pub use egress::{BadGrant, Grants, HostGrant, SecretGrant};
+pub use egress::{BadGrant, Grants, HostGrant, Names, SecretGrant, SystemNames};
 pub use host::{Clock, Host, HostConfig, HostError, SystemClock};
 pub use limits::Limits;
 pub use load::{Deployment, LoadError};

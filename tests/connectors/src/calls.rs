@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tape_connector_port::{EffectCall, ObligationCall, Receipt};
-use tape_host::{Deployment, FixedSecrets, Grants, Host, HostConfig, HostGrant, Limits, SecretGrant};
+use tape_host::{
+    Deployment, FixedSecrets, Grants, Host, HostConfig, HostGrant, Limits, Names, SecretGrant, SystemNames,
+};
 
 use crate::guests::component;
 
@@ -97,8 +99,14 @@ impl Setup {
 
     /// A host with this connector alone.
     pub async fn start(&self) -> Host {
+        self.start_where(Arc::new(SystemNames)).await
+    }
+
+    /// The same in a world with names of its own.
+    pub async fn start_where(&self, names: Arc<dyn Names>) -> Host {
         let host = Host::new(HostConfig {
             calls_max: 16,
+            names,
             ..HostConfig::default()
         })
         .expect("the host starts");

@@ -84,10 +84,8 @@ async fn serve(mut stream: TcpStream, received: Arc<Mutex<Vec<String>>>) {
             "/ok" => answer(&mut stream, 200, "", br#"{"ok":true}"#).await,
             "/echo" => answer(&mut stream, 200, "", request.as_bytes()).await,
             "/big" => answer(&mut stream, 200, "", &vec![b'x'; 5 * 1024 * 1024]).await,
-            "/cut-head" => write(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-le").await && false,
-            "/cut-body" => {
-                write(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"half\":").await && false
-            }
+            "/cut-head" => cut(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-le").await,
+            "/cut-body" => cut(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"half\":").await
             "/hang" => std::future::pending().await,
             "/hang-body" => {
                 write(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n").await
@@ -117,6 +115,12 @@ async fn serve(mut stream: TcpStream, received: Arc<Mutex<Vec<String>>>) {
 async fn answer(stream: &mut TcpStream, status: u16, headers: &str, body: &[u8]) -> bool {
     let head = format!("HTTP/1.1 {status} x\r\n{headers}content-length: {}\r\n\r\n", body.len());
     write(stream, head.as_bytes()).await && write(stream, body).await
+}
+
+/// Sends what there is and hangs up.
+async fn cut(stream: &mut TcpStream, bytes: &[u8]) -> bool {
+    write(stream, bytes).await;
+    false
 }
 
 async fn write(stream: &mut TcpStream, bytes: &[u8]) -> bool {

@@ -1,5 +1,7 @@
 //! The bank's connector over the demo bank: an upstream that cannot deduplicate, and what becomes of a lost answer.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test's helper fails its test")]
+
 use serde_json::{Value, json};
 use tape_connector_port::{CompensateOutcome, Connectors, ObserveAnswer, Outcome, Progress, Receipt, Unmarked};
 use tape_connector_tests::{BANK, Bank, Setup, effect, nobody_listens, obligation};

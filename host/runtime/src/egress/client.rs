@@ -14,7 +14,7 @@ use rustls::crypto::CryptoProvider;
 use tokio::time::{Instant, timeout_at};
 
 use super::policy::Permit;
-use super::resolver::{AddressRefused, Resolver};
+use super::resolver::{AddressRefused, Names, Resolver};
 use super::{Incoming, SendError};
 use crate::evidence::{InFlight, Sealed};
 
@@ -31,10 +31,10 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn new(crypto: &Arc<CryptoProvider>) -> Result<Self, rustls::Error> {
+    pub fn new(crypto: &Arc<CryptoProvider>, names: &Arc<dyn Names>) -> Result<Self, rustls::Error> {
         Ok(Self {
-            public: client(crypto, false)?,
-            private: client(crypto, true)?,
+            public: client(crypto, names, false)?,
+            private: client(crypto, names, true)?,
         })
     }
 
@@ -98,8 +98,15 @@ pub fn never_connected(connection: &CaptureConnection) -> bool {
     connection.connection_metadata().is_none()
 }
 
-fn client(crypto: &Arc<CryptoProvider>, private: bool) -> Result<Client<Connector, Full<Bytes>>, rustls::Error> {
-    let mut tcp = HttpConnector::new_with_resolver(Resolver { private });
+fn client(
+    crypto: &Arc<CryptoProvider>,
+    names: &Arc<dyn Names>,
+    private: bool,
+) -> Result<Client<Connector, Full<Bytes>>, rustls::Error> {
+    let mut tcp = HttpConnector::new_with_resolver(Resolver {
+        names: Arc::clone(names),
+        private,
+    });
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));

@@ -4,11 +4,13 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::vec;
 
+use async_trait::async_trait;
 use hyper_util::client::legacy::connect::dns::Name;
 use thiserror::Error;
 use tower_service::Service;
@@ -20,12 +22,36 @@ use super::policy::{Distance, distance};
 #[error("`{name}` resolves to {address}, {why}")]
 pub struct AddressRefused {
     name: String,
-    address: std::net::IpAddr,
+    address: IpAddr,
     why: &'static str,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// Who turns names into addresses. What it answers is judged by the host, so it need not be trusted.
+#[async_trait]
+pub trait Names: Send + Sync {
+    /// All addresses of `name`.
+    ///
+    /// # Errors
+    /// Whatever kept it from finding them; the request then counts as not sent.
+    async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>>;
+}
+
+/// The machine's resolver.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemNames;
+
+#[async_trait]
+impl Names for SystemNames {
+    async fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let found = tokio::net::lookup_host((name, 0)).await?;
+        Ok(found.map(|address| address.ip()).collect())
+    }
+}
+
+/// [`Names`] for the client, without the addresses that are too near.
+#[derive(Clone)]
 pub struct Resolver {
+    pub names: Arc<dyn Names>,
     pub private: bool,
 }
 
@@ -39,16 +65,22 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let private = self.private;
+        let Self { names, private } = self.clone();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            keep_reachable(name.as_str(), found.collect(), private).map(Vec::into_iter)
+            let found = names.lookup(name.as_str()).await?;
+            let kept = keep_reachable(name.as_str(), found, private)?;
+            // The client puts the request's port in place of 0.
+            Ok(kept
+                .into_iter()
+                .map(|address| SocketAddr::new(address, 0))
+                .collect::<Vec<_>>()
+                .into_iter())
         })
     }
 }
 
-fn keep_reachable(name: &str, found: Vec<SocketAddr>, private: bool) -> io::Result<Vec<SocketAddr>> {
-    let reachable = |address: &SocketAddr| match distance(address.ip()) {
+fn keep_reachable(name: &str, found: Vec<IpAddr>, private: bool) -> io::Result<Vec<IpAddr>> {
+    let reachable = |address: &IpAddr| match distance(*address) {
         Distance::Public => true,
         Distance::Private => private,
         Distance::Never => false,
@@ -56,7 +88,7 @@ fn keep_reachable(name: &str, found: Vec<SocketAddr>, private: bool) -> io::Resu
     let (kept, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(reachable);
     match refused.first() {
         Some(address) if kept.is_empty() => {
-            let why = match distance(address.ip()) {
+            let why = match distance(*address) {
                 Distance::Never => "which is never reachable by name",
                 Distance::Private | Distance::Public => {
                     "a private address; grant `private` for this host if that is meant"
@@ -64,7 +96,7 @@ fn keep_reachable(name: &str, found: Vec<SocketAddr>, private: bool) -> io::Resu
             };
             Err(io::Error::other(AddressRefused {
                 name: name.to_owned(),
-                address: address.ip(),
+                address: *address,
                 why,
             }))
         }
@@ -77,10 +109,7 @@ mod tests {
     use super::*;
 
     fn kept(addresses: &[&str], private: bool) -> io::Result<usize> {
-        let found = addresses
-            .iter()
-            .map(|text| SocketAddr::new(text.parse().unwrap(), 0))
-            .collect();
+        let found = addresses.iter().map(|text| text.parse().unwrap()).collect();
         keep_reachable("x.example", found, private).map(|kept| kept.len())
     }
 
