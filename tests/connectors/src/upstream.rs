@@ -85,7 +85,7 @@ async fn serve(mut stream: TcpStream, received: Arc<Mutex<Vec<String>>>) {
             "/echo" => answer(&mut stream, 200, "", request.as_bytes()).await,
             "/big" => answer(&mut stream, 200, "", &vec![b'x'; 5 * 1024 * 1024]).await,
             "/cut-head" => cut(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-le").await,
-            "/cut-body" => cut(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"half\":").await
+            "/cut-body" => cut(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"half\":").await,
             "/hang" => std::future::pending().await,
             "/hang-body" => {
                 write(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n").await
