@@ -38,6 +38,23 @@ impl SqliteStore {
         })
     }
 
+    /// `journal_mode` and `synchronous` as SQLite reports them: what durable means here.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the store does not answer.
+    pub async fn durability(&self) -> Result<(String, i64), StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(unavailable)?;
+        let mode = sqlx::query_scalar("PRAGMA journal_mode")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(unavailable)?;
+        let synchronous = sqlx::query_scalar("PRAGMA synchronous")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(unavailable)?;
+        Ok((mode, synchronous))
+    }
+
     fn queue(&self) -> Result<mpsc::Sender<writer::Waiting>, StoreError> {
         let queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         queue.clone().ok_or_else(closing)
@@ -58,7 +75,7 @@ impl Store for SqliteStore {
             .push(" AND id = ")
             .push_bind(&entity.id);
         query.push(
-            ") SELECT e.version, r.kind, r.key, r.body FROM e JOIN rows r ON r.no = e.no AND (r.kind, r.key) IN (",
+            ") SELECT e.version, r.kind, r.key, r.body FROM e LEFT JOIN rows r ON r.no = e.no AND (r.kind, r.key) IN (",
         );
         let keys: Vec<(u8, Vec<u8>)> = rows.iter().chain([&RowKey::Head]).map(codec::encode_key).collect();
         query.push_values(&keys, |mut row, (kind, key)| {
@@ -66,7 +83,9 @@ impl Store for SqliteStore {
         });
         query.push(")");
         for range in ranges {
-            query.push(" UNION SELECT * FROM (SELECT e.version, r.kind, r.key, r.body FROM e JOIN rows r ON r.no = e.no AND r.kind = ");
+            query.push(
+                " UNION SELECT * FROM (SELECT e.version, r.kind, r.key, r.body FROM e JOIN rows r ON r.no = e.no AND r.kind = ",
+            );
             query.push_bind(range.kind as u8);
             query
                 .push(" ORDER BY r.key DESC LIMIT ")
@@ -76,10 +95,11 @@ impl Store for SqliteStore {
         let mut loaded = Loaded::default();
         for row in query.build().fetch_all(&self.readers).await.map_err(unavailable)? {
             loaded.version = get::<i64>(&row, 0)?.unsigned_abs();
-            loaded.rows.push((
-                codec::decode_key(get(&row, 1)?, &get::<Vec<u8>>(&row, 2)?)?,
-                get(&row, 3)?,
-            ));
+            if let Some(kind) = get::<Option<u8>>(&row, 1)? {
+                loaded
+                    .rows
+                    .push((codec::decode_key(kind, &get::<Vec<u8>>(&row, 2)?)?, get(&row, 3)?));
+            }
         }
         loaded.rows.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(loaded)

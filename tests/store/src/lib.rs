@@ -1,0 +1,371 @@
+//! The suite: facts that every store must keep. A case gets a fresh store and panics with what it saw.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a case that cannot go on has failed, and says where"
+)]
+
+use std::sync::Arc;
+
+use tape_core::command::Range;
+use tape_core::row::RowKind;
+use tape_core::session::StateValue;
+use tape_core::{Due, DueKind, EntityId, EntityKind, Row, RowKey, Time};
+use tape_store::{Commit, DueQuery, ListQuery, Listing, Position, Store, StoreError, StoredRow, codec};
+
+/// A row with some content.
+#[must_use]
+pub fn row(key: &str, value: &str, due: Option<Due>) -> StoredRow {
+    let state = Row::State(StateValue {
+        key: key.into(),
+        value_json: value.into(),
+    });
+    StoredRow {
+        key: RowKey::State(key.into()),
+        body: codec::encode_row(&state).unwrap(),
+        due,
+    }
+}
+
+fn head(value: &str) -> StoredRow {
+    StoredRow {
+        key: RowKey::Head,
+        ..row("head", value, None)
+    }
+}
+
+/// The run with this name.
+#[must_use]
+pub fn run(name: &str) -> EntityId {
+    EntityId {
+        kind: EntityKind::Run,
+        id: name.into(),
+    }
+}
+
+/// A commit on `entity` at `expected`.
+#[must_use]
+pub fn commit(entity: &EntityId, expected: u64, puts: Vec<StoredRow>) -> Commit {
+    Commit {
+        entity: entity.clone(),
+        expected,
+        listing: None,
+        puts,
+        deletes: Vec::new(),
+        entries: Vec::new(),
+    }
+}
+
+fn listing(app: &str, status: u8, created: i64) -> Option<Listing> {
+    Some(Listing {
+        tenant: "t".into(),
+        app: app.into(),
+        user: "u".into(),
+        status,
+        created: Time(created),
+    })
+}
+
+fn due(kind: DueKind, at: i64) -> Option<Due> {
+    Some(Due { kind, at: Time(at) })
+}
+
+/// What does not exist is at version 0 and has no rows.
+pub async fn nothing_is_there_before_the_first_commit(store: &dyn Store) {
+    let loaded = store.load(&run("a"), &[RowKey::Head], &[]).await.unwrap();
+    assert_eq!((loaded.version, loaded.rows.len()), (0, 0));
+    assert!(store.journal(&run("a"), 1, 10).await.unwrap().is_empty());
+}
+
+/// A commit raises the version by one and is read back as it was written.
+pub async fn a_commit_is_read_back(store: &dyn Store) {
+    let version = store
+        .commit(commit(&run("a"), 0, vec![head("1"), row("k", "2", None)]))
+        .await
+        .unwrap();
+    assert_eq!(version, 1);
+    let loaded = store
+        .load(
+            &run("a"),
+            &[RowKey::State("k".into()), RowKey::State("none".into())],
+            &[],
+        )
+        .await
+        .unwrap();
+    let keys: Vec<_> = loaded.rows.iter().map(|(key, _)| key.clone()).collect();
+    assert_eq!(
+        (loaded.version, keys),
+        (1, vec![RowKey::Head, RowKey::State("k".into())])
+    );
+    assert_eq!(loaded.rows[1].1, row("k", "2", None).body);
+}
+
+/// A commit on another version than the stored one is refused and leaves no trace.
+pub async fn a_commit_on_an_old_version_leaves_no_trace(store: &dyn Store) {
+    store.commit(commit(&run("a"), 0, vec![head("1")])).await.unwrap();
+    for expected in [0, 2, 7] {
+        let mut late = commit(
+            &run("a"),
+            expected,
+            vec![head("late"), row("late", "1", due(DueKind::Outbox, 1))],
+        );
+        late.entries = vec![(1, vec![1])];
+        late.listing = listing("late", 1, 1);
+        let answer = store.commit(late).await;
+        assert!(
+            matches!(answer, Err(StoreError::Conflict { found: 1, .. })),
+            "{answer:?}"
+        );
+    }
+    let loaded = store
+        .load(&run("a"), &[RowKey::State("late".into())], &[])
+        .await
+        .unwrap();
+    assert_eq!((loaded.version, loaded.rows.len()), (1, 1));
+    assert_eq!(loaded.rows[0].1, head("1").body);
+    assert!(store.journal(&run("a"), 1, 10).await.unwrap().is_empty());
+    assert!(due_keys(store, DueKind::Outbox, 10, None).await.is_empty());
+}
+
+/// Of commits on one version that race, one wins; a conflict does not fail the others of its batch.
+pub async fn one_of_many_racing_commits_wins(store: Arc<dyn Store>) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for racer in 0..32 {
+        let (store, other) = (store.clone(), store.clone());
+        tasks.spawn(async move {
+            store
+                .commit(commit(&run("shared"), 0, vec![row("k", &racer.to_string(), None)]))
+                .await
+        });
+        tasks.spawn(async move {
+            other
+                .commit(commit(&run(&format!("own-{racer}")), 0, vec![head("1")]))
+                .await
+        });
+    }
+    let answers = tasks.join_all().await;
+    let won = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!(won, 32 + 1, "32 on entities of their own, and one of the racers");
+    assert_eq!(store.load(&run("shared"), &[], &[]).await.unwrap().version, 1);
+}
+
+/// Commits of one entity that are sent one after the other without waiting are written in that order.
+pub async fn commits_sent_in_order_are_written_in_order(store: Arc<dyn Store>) {
+    let mut pending = Vec::new();
+    for step in 0..50_u64 {
+        let mut next = commit(&run("a"), step, vec![row("k", &step.to_string(), None)]);
+        next.entries = vec![(i64::try_from(step).unwrap() + 1, vec![1])];
+        pending.push(store.commit(next));
+    }
+    // Polled in order: each is handed over before the next.
+    let mut tasks = Vec::new();
+    for commit in pending {
+        tasks.push(commit.await.unwrap());
+    }
+    assert_eq!(tasks, (1..=50).collect::<Vec<u64>>());
+    let seqs: Vec<i64> = store
+        .journal(&run("a"), 1, 100)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|(seq, _)| seq)
+        .collect();
+    assert_eq!(seqs, (1..=50).collect::<Vec<i64>>());
+}
+
+/// The journal is read from a seq on, in order, no more than asked for.
+pub async fn the_journal_is_read_from_a_place_on(store: &dyn Store) {
+    let mut first = commit(&run("a"), 0, vec![head("1")]);
+    first.entries = vec![(1, vec![11]), (2, vec![22]), (3, vec![33])];
+    store.commit(first).await.unwrap();
+    let read = store.journal(&run("a"), 2, 1).await.unwrap();
+    assert_eq!(read, vec![(2, vec![22])]);
+    let rest = store.journal(&run("a"), 2, 10).await.unwrap();
+    assert_eq!(rest.len(), 2);
+    assert!(store.journal(&run("b"), 1, 10).await.unwrap().is_empty());
+}
+
+/// Ranges come whole or as their last rows; other kinds do not come with them.
+pub async fn a_range_can_be_cut_to_its_last_rows(store: &dyn Store) {
+    let event = |n: u64| StoredRow {
+        key: RowKey::SessionEvent(n),
+        ..row("e", &n.to_string(), None)
+    };
+    let puts = (0..300)
+        .map(event)
+        .chain([head("1"), row("other", "1", None)])
+        .collect();
+    store.commit(commit(&run("a"), 0, puts)).await.unwrap();
+    let read = |last| {
+        let range = Range {
+            kind: RowKind::SessionEvent,
+            last,
+        };
+        async move {
+            let rows = store.load(&run("a"), &[], &[range]).await.unwrap().rows;
+            rows.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(read(None).await.len(), 301);
+    let last = [
+        RowKey::Head,
+        RowKey::SessionEvent(297),
+        RowKey::SessionEvent(298),
+        RowKey::SessionEvent(299),
+    ];
+    assert_eq!(read(Some(3)).await, last);
+}
+
+/// A row that is taken away is gone, with its hint; written again in the same batch of a version it is there.
+pub async fn a_deleted_row_is_gone(store: &dyn Store) {
+    store
+        .commit(commit(
+            &run("a"),
+            0,
+            vec![head("1"), row("k", "1", due(DueKind::Outbox, 5))],
+        ))
+        .await
+        .unwrap();
+    let mut without = commit(&run("a"), 1, vec![head("2")]);
+    without.deletes = vec![RowKey::State("k".into())];
+    store.commit(without).await.unwrap();
+    assert_eq!(
+        store
+            .load(&run("a"), &[RowKey::State("k".into())], &[])
+            .await
+            .unwrap()
+            .rows
+            .len(),
+        1
+    );
+    assert!(due_keys(store, DueKind::Outbox, 10, None).await.is_empty());
+}
+
+/// Work is named oldest first, from its time on, for its kind and its apps, no more than asked for.
+pub async fn due_work_is_named_in_order(store: &dyn Store) {
+    for (name, app, at) in [("a", "x", 30), ("b", "y", 10), ("c", "x", 20), ("d", "x", 99)] {
+        let mut work = commit(&run(name), 0, vec![head("1"), row(name, "1", due(DueKind::Timers, at))]);
+        work.listing = listing(app, 1, 1);
+        store.commit(work).await.unwrap();
+    }
+    assert_eq!(due_keys(store, DueKind::Timers, 30, None).await, ["b", "c", "a"]);
+    assert_eq!(due_keys(store, DueKind::Timers, 29, None).await, ["b", "c"]);
+    assert_eq!(
+        due_keys(store, DueKind::Timers, 99, Some(vec!["x".into()])).await,
+        ["c", "a", "d"]
+    );
+    assert!(due_keys(store, DueKind::Outbox, 99, None).await.is_empty());
+    assert_eq!(store.next_due(DueKind::Timers).await.unwrap(), Some(Time(10)));
+    assert_eq!(store.next_due(DueKind::Outbox).await.unwrap(), None);
+    assert_eq!(
+        store.count_due(DueKind::Timers, Time(30)).await.unwrap(),
+        (3, Some(Time(10)))
+    );
+    let one = DueQuery {
+        kind: DueKind::Timers,
+        until: Time(99),
+        apps: None,
+        limit: 1,
+    };
+    let named = store.due(&one).await.unwrap();
+    assert_eq!((named.len(), named[0].app.as_str(), named[0].at), (1, "y", Time(10)));
+}
+
+/// A hint moves with its row.
+pub async fn a_hint_moves_with_its_row(store: &dyn Store) {
+    store
+        .commit(commit(
+            &run("a"),
+            0,
+            vec![head("1"), row("k", "1", due(DueKind::Outbox, 5))],
+        ))
+        .await
+        .unwrap();
+    store
+        .commit(commit(&run("a"), 1, vec![row("k", "2", due(DueKind::Reconcile, 9))]))
+        .await
+        .unwrap();
+    assert!(due_keys(store, DueKind::Outbox, 99, None).await.is_empty());
+    assert_eq!(due_keys(store, DueKind::Reconcile, 99, None).await, ["k"]);
+    store
+        .commit(commit(&run("a"), 2, vec![row("k", "3", None)]))
+        .await
+        .unwrap();
+    assert!(due_keys(store, DueKind::Reconcile, 99, None).await.is_empty());
+}
+
+/// Listings come newest first, filtered, page by page, without gap or repetition.
+pub async fn listings_are_paged(store: &dyn Store) {
+    for n in 0..25_u8 {
+        let mut one = commit(&run(&format!("r-{n:02}")), 0, vec![head("1")]);
+        // Several of the same time: the id decides.
+        one.listing = listing(if n % 5 == 0 { "five" } else { "other" }, n % 2, i64::from(n / 4));
+        store.commit(one).await.unwrap();
+    }
+    let mut query = ListQuery::all(EntityKind::Run, 4);
+    let mut seen: Vec<String> = Vec::new();
+    loop {
+        let page = store.list(&query).await.unwrap();
+        let Some(last) = page.last() else { break };
+        query.after = Some(Position {
+            created: last.listing.created,
+            id: last.id.clone(),
+        });
+        seen.extend(page.iter().map(|listed| listed.id.clone()));
+    }
+    let expected: Vec<String> = (0..25).rev().map(|n| format!("r-{n:02}")).collect();
+    assert_eq!(seen, expected);
+    let fives = store
+        .list(&ListQuery {
+            app: Some("five".into()),
+            ..ListQuery::all(EntityKind::Run, 99)
+        })
+        .await
+        .unwrap();
+    assert_eq!(fives.len(), 5);
+    let odd = store
+        .list(&ListQuery {
+            statuses: vec![1],
+            ..ListQuery::all(EntityKind::Run, 99)
+        })
+        .await
+        .unwrap();
+    assert_eq!(odd.len(), 12);
+    let early = store
+        .list(&ListQuery {
+            created_until: Some(Time(0)),
+            ..ListQuery::all(EntityKind::Run, 99)
+        })
+        .await
+        .unwrap();
+    assert_eq!(early.len(), 4);
+    assert_eq!(
+        store.count_by_status(EntityKind::Run).await.unwrap(),
+        vec![(0, 13), (1, 12)]
+    );
+    assert!(
+        store
+            .list(&ListQuery::all(EntityKind::Session, 99))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+async fn due_keys(store: &dyn Store, kind: DueKind, until: i64, apps: Option<Vec<String>>) -> Vec<String> {
+    let rows = store
+        .due(&DueQuery {
+            kind,
+            until: Time(until),
+            apps,
+            limit: 100,
+        })
+        .await
+        .unwrap();
+    rows.into_iter()
+        .map(|row| match row.key {
+            RowKey::State(key) => key,
+            other => format!("{other:?}"),
+        })
+        .collect()
+}

@@ -1,0 +1,106 @@
+//! The suite over every store.
+
+use std::sync::Arc;
+
+use tape_store::Store;
+use tape_store_memory::MemoryStore;
+use tape_store_sqlite::{SqliteConfig, SqliteStore};
+
+struct Fresh {
+    store: Arc<dyn Store>,
+    // The folder lives as long as the store in it.
+    _folder: Option<tempfile::TempDir>,
+}
+
+async fn memory() -> Fresh {
+    Fresh {
+        store: Arc::new(MemoryStore::new()),
+        _folder: None,
+    }
+}
+
+async fn sqlite() -> Fresh {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(&SqliteConfig::new(folder.path().join("tape.db")))
+        .await
+        .expect("a store");
+    Fresh {
+        store: Arc::new(store),
+        _folder: Some(folder),
+    }
+}
+
+macro_rules! facts {
+    ($($fact:ident($($how:tt)*)),* $(,)?) => {
+        facts!(@over memory, $($fact($($how)*)),*);
+        facts!(@over sqlite, $($fact($($how)*)),*);
+    };
+    (@over $store:ident, $($fact:ident($($how:tt)*)),*) => {
+        mod $store {
+            $(#[tokio::test]
+            async fn $fact() {
+                let fresh = super::$store().await;
+                facts!(@call tape_store_tests::$fact, fresh.store, $($how)*);
+                fresh.store.close().await;
+            })*
+        }
+    };
+    (@call $fact:path, $store:expr, shared) => { $fact($store.clone()).await };
+    (@call $fact:path, $store:expr,) => { $fact($store.as_ref()).await };
+}
+
+facts!(
+    nothing_is_there_before_the_first_commit(),
+    a_commit_is_read_back(),
+    a_commit_on_an_old_version_leaves_no_trace(),
+    one_of_many_racing_commits_wins(shared),
+    commits_sent_in_order_are_written_in_order(shared),
+    the_journal_is_read_from_a_place_on(),
+    a_range_can_be_cut_to_its_last_rows(),
+    a_deleted_row_is_gone(),
+    due_work_is_named_in_order(),
+    a_hint_moves_with_its_row(),
+    listings_are_paged(),
+);
+
+#[tokio::test]
+async fn sqlite_keeps_what_it_acknowledged_over_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = SqliteConfig::new(folder.path().join("tape.db"));
+    let entity = tape_store_tests::run("a");
+    let store = SqliteStore::open(&config).await.expect("a store");
+    let mut commit = tape_store_tests::commit(&entity, 0, vec![tape_store_tests::row("k", "1", None)]);
+    commit.entries = vec![(1, vec![7])];
+    store.commit(commit).await.expect("committed");
+    // No close: as if the process had been killed.
+    drop(store);
+    let again = SqliteStore::open(&config).await.expect("the store again");
+    assert_eq!(again.load(&entity, &[], &[]).await.expect("loaded").version, 1);
+    assert_eq!(again.journal(&entity, 1, 9).await.expect("journal"), vec![(1, vec![7])]);
+    again.close().await;
+}
+
+#[tokio::test]
+async fn a_closed_sqlite_store_refuses_and_says_so() {
+    let fresh = sqlite().await;
+    fresh.store.close().await;
+    let refused = fresh
+        .store
+        .commit(tape_store_tests::commit(&tape_store_tests::run("a"), 0, Vec::new()))
+        .await;
+    assert!(refused.expect_err("refused").to_string().contains("closing"));
+}
+
+#[tokio::test]
+async fn sqlite_fsyncs_every_commit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(&SqliteConfig::new(folder.path().join("tape.db")))
+        .await
+        .expect("a store");
+    assert_eq!(
+        store.durability().await.expect("pragmas"),
+        ("wal".to_owned(), 2),
+        "journal_mode, synchronous (2 = FULL)"
+    );
+    store.close().await;
+}
