@@ -1,0 +1,241 @@
+//! Loading, refusing, swapping: what is accepted can be called, what is not leaves everything as it was, and no call notices a swap.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test's helper fails its test")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+use tape_connector_port::{Called, ConnectorError, Connectors, Outcome, Semantics, Unmarked};
+use tape_connector_tests::{BANK, PROBE, Setup, TENANT, Upstream, effect, probe_description};
+use tape_host::{Deployment, Host, HostConfig, LoadError};
+use tokio::task::JoinSet;
+
+fn empty_host() -> Host {
+    Host::new(HostConfig {
+        calls_max: 16,
+        ..HostConfig::default()
+    })
+    .expect("the host starts")
+}
+
+/// A probe that describes itself as `version`.
+fn probe(version: &str) -> Setup {
+    let mut description = probe_description();
+    description["version"] = json!(version);
+    Setup::probe().config(description)
+}
+
+async fn ask(host: &Host, version: Option<&str>) -> Result<Called<Outcome>, ConnectorError> {
+    let script = json!({"steps": [], "answer": {"failed": {"code": "no", "message": "", "retryable": false}}});
+    host.dispatch(PROBE, version, &effect("play", &script), &Unmarked).await
+}
+
+async fn refusal(deployment: Deployment) -> (&'static str, String) {
+    let host = empty_host();
+    let error = host.load(deployment).await.expect_err("it is not accepted");
+    assert!(host.list().is_empty());
+    (error.code(), error.to_string())
+}
+
+#[tokio::test]
+async fn what_is_accepted_is_listed_with_what_it_says_of_itself() {
+    let host = Setup::bank("http://127.0.0.1:7900").start().await;
+    let [info] = &host.list()[..] else {
+        panic!("not one connector")
+    };
+    assert_eq!(
+        (info.tenant.as_str(), info.name.as_str(), info.version.as_str()),
+        (TENANT, BANK, "1.0.0")
+    );
+    let description = host.describe(TENANT, BANK).unwrap();
+    assert_eq!(
+        description.operation("wire").unwrap().semantics,
+        Semantics::NonIdempotent
+    );
+    assert!(description.supports.observe && description.supports.compensate && !description.supports.status_check);
+    assert!(description.config_schema.contains("base_url"));
+    assert_eq!(description.asks.hosts[0].host, "config:base_url");
+}
+
+#[tokio::test]
+async fn what_is_no_connector_is_refused_by_what_it_is() {
+    let deployment = |bytes: &[u8]| Deployment {
+        component: bytes.to_vec(),
+        ..Setup::probe().deployment()
+    };
+    let (code, text) = refusal(deployment(b"#!/bin/sh")).await;
+    assert_eq!(
+        (code, text.contains("does not begin like one")),
+        ("TAPE-C021", true),
+        "{text}"
+    );
+    let (code, text) = refusal(deployment(b"\0asm\x01\0\0\0")).await;
+    assert_eq!((code, text.contains("core module")), ("TAPE-C021", true), "{text}");
+    let (code, text) = refusal(deployment(b"\0asm\x0d\0\x01\0garbage")).await;
+    assert_eq!(code, "TAPE-C021", "{text}");
+    let (code, text) = refusal(deployment(b"\0asm\x0d\0\x01\0")).await;
+    assert_eq!(
+        (code, text.contains("wit/tape-connector@1.0.0")),
+        ("TAPE-C022", true),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_description_that_makes_no_sense_is_refused() {
+    let change = |key: &str, value: Value| {
+        let mut description = probe_description();
+        description[key] = value;
+        Setup::probe().config(description).deployment()
+    };
+    for (key, value, problem) in [
+        ("contract", json!("2.0.0"), "built for contract 2.0.0"),
+        ("operations", json!([]), "no operations"),
+        ("operations", json!([{"name": "play", "semantics": "MAYBE"}]), "MAYBE"),
+        ("version", json!(""), "must not be empty"),
+    ] {
+        let (code, text) = refusal(change(key, value)).await;
+        assert_eq!((code, text.contains(problem)), ("TAPE-C023", true), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_that_makes_no_sense_is_refused() {
+    let config = |config| Setup::bank("http://127.0.0.1:1").config(config).deployment();
+    let (code, text) = refusal(config(json!({}))).await;
+    assert_eq!(
+        (code, text.contains("`config.base_url` is missing")),
+        ("TAPE-C024", true),
+        "{text}"
+    );
+    let (code, text) = refusal(config(json!({"base_url": 7}))).await;
+    assert_eq!(
+        (code, text.contains("`config.base_url` must be string")),
+        ("TAPE-C024", true),
+        "{text}"
+    );
+
+    let (code, text) = refusal(Setup::probe().host("ftp://files.example").deployment()).await;
+    assert_eq!(
+        (code, text.contains("the scheme is http or https")),
+        ("TAPE-C025", true),
+        "{text}"
+    );
+    let (code, text) = refusal(
+        Setup::probe()
+            .limits(|limits| limits.memory_bytes = usize::MAX)
+            .deployment(),
+    )
+    .await;
+    assert_eq!(
+        (code, text.contains("limits.memory_bytes")),
+        ("TAPE-C026", true),
+        "{text}"
+    );
+    let (code, text) = refusal(Deployment {
+        name: "The Bank".to_owned(),
+        ..Setup::probe().deployment()
+    })
+    .await;
+    assert_eq!(code, "TAPE-C020", "{text}");
+}
+
+#[tokio::test]
+async fn a_connector_that_is_refused_leaves_its_predecessor_active() {
+    let host = probe("1.0.0").start().await;
+    let broken = Deployment {
+        component: b"broken".to_vec(),
+        ..probe("2.0.0").deployment()
+    };
+    assert!(matches!(host.load(broken).await, Err(LoadError::NotAComponent { .. })));
+    assert_eq!(ask(&host, None).await.unwrap().version, "1.0.0");
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_answered_with_the_nearest() {
+    let host = probe("1.0.0").start().await;
+    let mut call = effect("play", &Value::Null);
+    let error = host.dispatch("prob", None, &call, &Unmarked).await.unwrap_err();
+    assert_eq!(
+        error,
+        ConnectorError::Unknown {
+            name: "prob".to_owned(),
+            nearest: Some("probe".to_owned())
+        }
+    );
+    call.tenant = "somebody-else".to_owned();
+    let error = host.dispatch(PROBE, None, &call, &Unmarked).await.unwrap_err();
+    assert_eq!(
+        error,
+        ConnectorError::Unknown {
+            name: PROBE.to_owned(),
+            nearest: None
+        },
+        "other tenants' names are not told"
+    );
+}
+
+#[tokio::test]
+async fn what_a_connector_does_not_support_is_not_asked() {
+    let host = Setup::bank("http://127.0.0.1:1").start().await;
+    let error = host
+        .status_check(BANK, None, &effect("wire", &Value::Null), "w-1")
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ConnectorError::Unsupported { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_effect_is_asked_about_at_the_version_that_dispatched_it() {
+    let host = probe("1.0.0").start().await;
+    host.load(probe("2.0.0").deployment()).await.unwrap();
+    assert_eq!(ask(&host, None).await.unwrap().version, "2.0.0");
+    assert_eq!(ask(&host, Some("1.0.0")).await.unwrap().version, "1.0.0");
+    assert_eq!(
+        ask(&host, Some("0.9.0")).await.unwrap().version,
+        "2.0.0",
+        "a version that is gone is served by the active one"
+    );
+    assert_eq!(host.list().len(), 1);
+
+    assert!(host.unload(TENANT, PROBE) && !host.unload(TENANT, PROBE));
+    assert!(matches!(ask(&host, None).await, Err(ConnectorError::Unknown { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_under_load_is_noticed_by_no_call() {
+    const CALLERS: usize = 4;
+    const SWAPS: usize = 3;
+    let upstream = Upstream::start().await;
+    let host = probe("1.0.0").host(&upstream.origin()).start().await;
+    let script = json!({
+        "steps": [{"send": {"method": "POST", "url": upstream.url("/ok")}}],
+        "answer": {"confirmed": {"external_ref": "x-1", "response": "{}"}}
+    });
+    let done = Arc::new(AtomicBool::new(false));
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let (host, done, call) = (host.clone(), Arc::clone(&done), effect("play", &script));
+        callers.spawn(async move {
+            let mut calls = 0;
+            while !done.load(Ordering::Acquire) {
+                let called = host
+                    .dispatch(PROBE, None, &call, &Unmarked)
+                    .await
+                    .expect("no call fails");
+                assert!(matches!(called.outcome, Outcome::Confirmed(_)), "{:?}", called.outcome);
+                calls += 1;
+            }
+            calls
+        });
+    }
+    for swap in 0..SWAPS {
+        let next = probe(&format!("2.0.{swap}")).host(&upstream.origin());
+        host.load(next.deployment()).await.unwrap();
+    }
+    done.store(true, Ordering::Release);
+    let calls: usize = callers.join_all().await.into_iter().sum();
+    assert!(calls > 0);
+    assert_eq!(upstream.received().len(), calls, "every call reached the upstream once");
+}
