@@ -40,12 +40,26 @@ class Run:
     entries: list[Any] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     offered: float = 0.0
+    feed: list[Any] | None = None
+    budget: Any = field(default_factory=pb.BudgetState)
+    reserved: dict[str, int] = field(default_factory=dict)
 
     def note(self, kind: str, subject: str = "", index: int = -1) -> None:
         self.state.seq_cursor += 1
         self.entries.append(
             pb.JournalEntry(seq=self.state.seq_cursor, kind=kind, ts_ms=now_ms(), subject=subject, decision_index=index)
         )
+        if self.feed is not None:
+            self.feed.append(
+                pb.EventEntry(
+                    run_id=self.state.run_id,
+                    seq=self.state.seq_cursor,
+                    kind=kind,
+                    subject=subject,
+                    ts_ms=now_ms(),
+                    global_seq=len(self.feed) + 1,
+                )
+            )
         self.changed.set()
         self.changed = asyncio.Event()
 
@@ -75,6 +89,8 @@ class FakeTape(tape_pb2_grpc.TapeServicer, admin_pb2_grpc.AdminServicer, workers
         self.seen_methods: list[str] = []
         self.server: grpc.aio.Server | None = None
         self.port = 0
+        self.values: dict[tuple[str, str], Any] = {}
+        self.feed: list[Any] = []
 
     @property
     def url(self) -> str:
@@ -160,7 +176,7 @@ class FakeTape(tape_pb2_grpc.TapeServicer, admin_pb2_grpc.AdminServicer, workers
             input_json=input_json,
         )
         self.by_identity[identity] = run_id
-        run = self.runs[run_id] = Run(state)
+        run = self.runs[run_id] = Run(state, feed=self.feed)
         run.note("run.started")
         return run
 
@@ -335,6 +351,28 @@ class FakeTape(tape_pb2_grpc.TapeServicer, admin_pb2_grpc.AdminServicer, workers
         effect = run.effects.get(request.idempotency_key)
         return pb.GetEffectResponse(found=effect is not None, effect=effect)
 
+    # ---- budget
+
+    async def SetBudget(self, request: Any, context: Any) -> Any:
+        run = await self.driven(context, request)
+        run.budget.usd_cap, run.budget.token_cap = request.usd_cap, request.token_cap
+        return run.budget
+
+    async def AdmitBudget(self, request: Any, context: Any) -> Any:
+        run = await self.driven(context, request)
+        tokens = run.budget.tokens_spent + sum(run.reserved.values()) + request.token_estimate
+        admitted = not run.budget.token_cap or tokens <= run.budget.token_cap
+        if admitted and request.request_id:
+            run.reserved[request.request_id] = request.token_estimate
+        return pb.AdmitBudgetResponse(admitted=admitted, reason="" if admitted else "token_cap", budget=run.budget)
+
+    async def ChargeBudget(self, request: Any, context: Any) -> Any:
+        run = await self.driven(context, request)
+        run.reserved.pop(request.request_id, None)
+        run.budget.tokens_spent += request.tokens
+        run.budget.usd_spent += request.usd
+        return run.budget
+
     # ---- gates
 
     async def AwaitSignal(self, request: Any, context: Any) -> Any:
@@ -357,6 +395,36 @@ class FakeTape(tape_pb2_grpc.TapeServicer, admin_pb2_grpc.AdminServicer, workers
             run.state.status = pb.RUN_STATUS_RUNNABLE
         run.note("gate.signalled")
         return pb.SendSignalResponse(accepted=True, run_id=request.run_id, run_status=run.state.status)
+
+    # ---- values and the feed of all runs
+
+    async def WriteValue(self, request: Any, context: Any) -> Any:
+        place = (request.namespace, request.key)
+        old = self.values.get(place)
+        version = old.version if old is not None else 0
+        if request.if_version >= 0 and request.if_version != version:
+            await self.refuse(context, grpc.StatusCode.ABORTED, "TAPE-K001", "another version", version=version)
+        self.values[place] = pb.ValueRecord(
+            namespace=request.namespace, key=request.key, value_json=request.value_json, version=version + 1
+        )
+        return self.values[place]
+
+    async def GetValue(self, request: Any, context: Any) -> Any:
+        value = self.values.get((request.namespace, request.key))
+        return pb.GetValueResponse(found=value is not None, value=value)
+
+    async def DeleteValue(self, request: Any, context: Any) -> Any:
+        old = self.values.pop((request.namespace, request.key), None)
+        return pb.DeleteValueResponse(deleted=old is not None)
+
+    async def SubscribeEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        at = max(request.from_global_seq, 1)
+        while True:
+            for entry in self.feed[at - 1 :]:
+                if entry.ts_ms >= request.from_ts_ms and request.kind in ("", entry.kind):
+                    yield entry
+                at = entry.global_seq + 1
+            await asyncio.sleep(0.01)
 
     # ---- sessions
 

@@ -52,7 +52,8 @@ class Script(BaseLlm):
         if stream and parts[0].text:
             for letter in parts[0].text:
                 yield LlmResponse(partial=True, content=types.Content(role="model", parts=[text(letter)]))
-        yield LlmResponse(content=types.Content(role="model", parts=parts))
+        used = types.GenerateContentResponseUsageMetadata(prompt_token_count=10, candidates_token_count=5)
+        yield LlmResponse(content=types.Content(role="model", parts=parts), usage_metadata=used)
 
 
 def runner_of(fake: FakeTape, agent: Any, *, patience_s: float = 60, **options: Any) -> DurableRunner:

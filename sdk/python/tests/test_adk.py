@@ -741,6 +741,37 @@ async def test_a_server_that_comes_back_in_time_is_not_noticed(fake: FakeTape) -
     assert said(await drive(runner_of(fake, agent))) == ["done"]
 
 
+# ---- Budget
+
+
+async def test_a_run_stops_at_its_cap_and_goes_on_when_the_cap_is_raised(fake: FakeTape) -> None:
+    def look() -> str:
+        """Look."""
+        return "seen"
+
+    def fresh() -> LlmAgent:
+        return agent_of(call("look"), "done", tools=[look])
+
+    budget = tape.Budget(tokens=2000, usd=1.0, price=lambda model, tokens_in, tokens_out: 0.001 * (tokens_in + tokens_out))
+    with pytest.raises(tape.BudgetExceeded, match="token_cap"):
+        await drive(runner_of(fake, fresh(), budget=tape.Budget(tokens=100)))
+    run = fake.runs["r-1"]
+    assert run.state.status == pb.RUN_STATUS_FAILED and run.decisions == {}
+    run.budget.token_cap = 5000
+    reopen(fake)
+    assert said(await drive(runner_of(fake, fresh(), budget=budget), None)) == ["done"]
+    assert (run.budget.token_cap, run.budget.tokens_spent, run.reserved) == (5000, 30, {})
+    assert run.budget.usd_spent == pytest.approx(0.03)
+    reopen(fake)
+    await drive(runner_of(fake, fresh(), budget=budget), None)
+    assert run.budget.tokens_spent == 30
+
+
+def test_a_budget_in_dollars_needs_a_price() -> None:
+    with pytest.raises(ValueError, match="price="):
+        tape.Budget(usd=1.0)
+
+
 # ---- Sessions
 
 

@@ -4,6 +4,7 @@ Decisions and effects of an agent are journalled by a Tape server; an agent that
 the journal ends. Start with `tape.adk.durable_app`, `@tape.effect` and `@tape.outbox_tool`.
 """
 
+from tape.budget import Budget, BudgetExceeded
 from tape.client import TapeClient
 from tape.context import (
     business_key,
@@ -21,6 +22,7 @@ from tape.context import (
 from tape.errors import (
     AckLost,
     AlreadyExists,
+    Conflict,
     Divergence,
     Exhausted,
     FellBehind,
@@ -36,6 +38,7 @@ from tape.errors import (
     Unauthenticated,
     Unavailable,
 )
+from tape.events import FileSink, PubSubSink, RunEvent, Sink, run_event_fanout, run_outbox_relay
 from tape.functions import (
     Committed,
     Compensation,
@@ -73,13 +76,17 @@ __all__ = [
     "OBSERVE_ONLY",
     "AckLost",
     "AlreadyExists",
+    "Budget",
+    "BudgetExceeded",
     "Committed",
     "Compensation",
+    "Conflict",
     "Divergence",
     "EffectInfo",
     "Exhausted",
     "FellBehind",
     "Fenced",
+    "FileSink",
     "GateTimeout",
     "InProgress",
     "Inconclusive",
@@ -88,9 +95,12 @@ __all__ = [
     "NotCommitted",
     "NotFound",
     "NotGranted",
+    "PubSubSink",
     "Retry",
     "RunCancelled",
+    "RunEvent",
     "SafetyRefused",
+    "Sink",
     "TapeClient",
     "TapeError",
     "Timer",
@@ -119,7 +129,9 @@ __all__ = [
     "redrive",
     "register",
     "resolve",
+    "run_event_fanout",
     "run_id_of",
+    "run_outbox_relay",
     "sample",
     "send_signal",
     "set_timer",

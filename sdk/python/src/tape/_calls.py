@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from tape._tracing import call_span
 from tape.errors import from_rpc
 
 M = TypeVar("M", bound=Message)
@@ -55,11 +56,17 @@ class UnaryCaller:
             method, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
         )
         deadline = time.monotonic() + (self._patience_s if timeout_s is None else timeout_s)
+        with call_span(name, request) as context:
+            return await self._repeat(call, request, method, deadline, (*self._metadata, *context))
+
+    async def _repeat(
+        self, call: Any, request: Message, method: str, deadline: float, metadata: tuple[tuple[str, str], ...]
+    ) -> Any:
         attempt = 0
         while True:
             left = deadline - time.monotonic()
             try:
-                return await call(request, timeout=max(left, 0.001), metadata=self._metadata)
+                return await call(request, timeout=max(left, 0.001), metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 pause = backoff_s(attempt)
                 if error.code() not in _REPEATABLE or time.monotonic() + pause >= deadline:

@@ -48,7 +48,11 @@ class TapeError(Exception):
         return f"{text} {self.cure}" if self.cure else text
 
 
-class Fenced(TapeError):
+class Conflict(TapeError):
+    """Somebody was faster: the row is at another `version`, or leased to another `owner`. Load it and decide again."""
+
+
+class Fenced(Conflict):
     """Somebody newer drives the run. Stop; nothing that is written from now on would be taken."""
 
 
@@ -119,6 +123,8 @@ class RunStopped(BaseException):
         super().__init__(str(cause))
 
 
+_COMPARE_AND_SWAP = frozenset({"WriteValue", "DeleteValue", "CompleteTask", "NackTask"})
+
 _BY_STATUS: dict[grpc.StatusCode, type[TapeError]] = {
     grpc.StatusCode.ABORTED: Fenced,
     grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
@@ -146,6 +152,8 @@ def from_rpc(error: grpc.aio.AioRpcError, method: str = "") -> TapeError:
         kind = RunCancelled
     elif detail.code == _CODE_LEASE_HELD:
         kind = LeaseHeld
+    elif kind is Fenced and method.rpartition("/")[2] in _COMPARE_AND_SWAP:
+        kind = Conflict
     elif kind is AlreadyExists and method.endswith("/RecordDecision"):
         kind = Divergence
     return kind(

@@ -161,7 +161,7 @@ async def set_value(
 ) -> int:
     """Write a value. `if_version`: negative = whatever is there, 0 = only if nothing is, n = exactly that version.
 
-    Returns the new version. Raises Fenced, whose `version` is the one in force, when `if_version` does not hold.
+    Returns the new version. Raises Conflict, whose `version` is the one in force, when `if_version` does not hold.
     """
     record = await (client or shared_client()).write_value(
         namespace=ns, key=key, value_json=to_json(value), if_version=if_version, writer=writer

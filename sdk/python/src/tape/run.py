@@ -18,6 +18,7 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from tape import faults
+from tape.budget import Budget, set_caps
 from tape.client import TapeClient
 from tape.decisions import Decisions
 from tape.errors import Fenced, NotFound, RunCancelled, RunStopped, SafetyRefused, TapeError, Unavailable
@@ -78,6 +79,7 @@ class DurableRun:
         self.decisions = Decisions(self, policy_version=policy_version)
         self.stopped: Exception | None = None
         self.parked = False
+        self.budget: Budget | None = None
         self.cancelled = False
         self._cancel_reason = ""
         self.loop = asyncio.get_running_loop()
@@ -113,6 +115,7 @@ class DurableRun:
         scopes: list[str] | None = None,
         labels: dict[str, str] | None = None,
         owner: str = "",
+        budget: Budget | None = None,
     ) -> DurableRun:
         """Take the run's lease, creating the run if need be, and load the decisions that it holds.
 
@@ -143,6 +146,9 @@ class DurableRun:
             run._heart = asyncio.create_task(run._beat(), name=f"tape-heartbeat-{run.run_id}")
             if run.resumed:
                 await run.decisions.load(begun.next_decision_index)
+            if budget is not None:
+                run.budget = budget
+                await set_caps(run, budget)
         except BaseException:
             await run.leave()
             raise

@@ -11,6 +11,7 @@ from tape.adk.plugin import TapePlugin
 from tape.adk.runner import DurableRunner
 from tape.adk.session import TapeSessionService
 from tape.adk.tree import wrap_tree
+from tape.budget import Budget
 from tape.client import TapeClient
 from tape.run import LEASE_TTL_MS
 
@@ -24,6 +25,7 @@ def durable_app(
     plugins: list[BasePlugin] | None = None,
     policy_version: str = "",
     scopes: list[str] | None = None,
+    budget: Budget | None = None,
     lease_ttl_ms: int = LEASE_TTL_MS,
     app_options: dict[str, Any] | None = None,
     **services: Any,
@@ -31,9 +33,10 @@ def durable_app(
     """An ADK app and its runner, journalled by the Tape server at `url` (default: TAPE_URL, then the local one).
 
     `agent` is changed in place: each model of its tree is wrapped, each function tool adapted. `policy_version` is
-    recorded with every decision; `scopes` are what the runs may do; a run whose driver dies is taken over
-    `lease_ttl_ms` after its last sign of life at the latest. `plugins` come after Tape's own; `app_options` go to
-    ADK's `App`, and `services` (artifact_service, memory_service, credential_service) to its `Runner`.
+    recorded with every decision; `scopes` are what the runs may do, `budget` is what each may spend on models. A run
+    whose driver dies is taken over `lease_ttl_ms` after its last sign of life at the latest. `plugins` come after
+    Tape's own; `app_options` go to ADK's `App`, and `services` (artifact_service, memory_service,
+    credential_service) to its `Runner`.
 
     Importing `tape.adk` raises RuntimeError for a google-adk outside >=2.7.1,<3.
     """
@@ -51,6 +54,7 @@ def durable_app(
         lease_ttl_ms=lease_ttl_ms,
         policy_version=policy_version,
         scopes=scopes,
+        budget=budget,
         **services,
     )
     return app, runner

@@ -19,6 +19,7 @@ from google.adk.models.llm_request import LlmRequest
 from google.adk.models.llm_response import LlmResponse
 from google.genai import types
 
+from tape import budget as budgets
 from tape import faults, report
 from tape.decisions import to_json
 from tape.effects import is_being_cancelled
@@ -30,6 +31,8 @@ _log = logging.getLogger("tape")
 # What the model is asked, without how it is reached: http options may hold credentials.
 _REQUEST_FIELDS = {"model", "contents", "config"}
 _CONFIG_LEFT_OUT = {"http_options", "cached_content", "abort_signal"}
+# Only for the estimate that a budget is asked to admit.
+_CHARS_PER_TOKEN = 4
 # ADK takes ids with this prefix away before a model sees them.
 _CALL_ID_PREFIX = "adk-"
 
@@ -104,6 +107,10 @@ class TapeModel(BaseLlm):
                 yield response
             return
 
+        spend = f"{run.run_id}/fence-{run.fence}/{place.scope}/{place.agent}/{place.ordinal}"
+        if run.budget is not None:
+            guess = len(to_json(request)) // _CHARS_PER_TOKEN
+            await budgets.admit(run, run.budget, request_id=spend, model=self.model, input_tokens=guess)
         faults.point("before_model")
         report.emit("model_called", run_id=run.run_id, decision_index=run.decisions.next_index)
         final: list[LlmResponse] = []
@@ -119,6 +126,16 @@ class TapeModel(BaseLlm):
             run.interrupted = True  # ADK ends "normally" then, and this run has not
             raise
         faults.point("after_model")
+        if run.budget is not None:
+            used = [response.usage_metadata for response in final if response.usage_metadata is not None]
+            await budgets.charge(
+                run,
+                run.budget,
+                request_id=spend,
+                model=self.model,
+                input_tokens=sum(one.prompt_token_count or 0 for one in used),
+                output_tokens=sum(one.candidates_token_count or 0 for one in used),
+            )
 
         def answer(index: int) -> Any:
             name_calls(run, index, final)

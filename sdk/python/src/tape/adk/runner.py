@@ -21,6 +21,7 @@ from google.genai import types
 
 from tape import report
 from tape.adk.session import TapeSessionService
+from tape.budget import Budget
 from tape.client import TapeClient
 from tape.errors import RunStopped
 from tape.gates import Parked
@@ -43,6 +44,7 @@ class DurableRunner(Runner):
         lease_ttl_ms: int = LEASE_TTL_MS,
         policy_version: str = "",
         scopes: list[str] | None = None,
+        budget: Budget | None = None,
         **services: Any,
     ) -> None:
         super().__init__(app=app, session_service=session_service, **services)
@@ -51,6 +53,7 @@ class DurableRunner(Runner):
         self._lease_ttl_ms = lease_ttl_ms
         self._policy_version = policy_version
         self._scopes = scopes
+        self._budget = budget
 
     async def run_async(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -83,6 +86,7 @@ class DurableRunner(Runner):
             ttl_ms=self._lease_ttl_ms,
             policy_version=self._policy_version,
             scopes=self._scopes,
+            budget=self._budget,
         )
         where = {"app_name": self.app_name, "user_id": user_id, "session_id": session_id}
         if run.ended:
