@@ -126,7 +126,10 @@ where
     let exceeded = store.data_mut().quota.exceeded.take();
     // Requests that are still under way end with the store; what they leave in the evidence is doubt.
     drop(store);
-    let evidence = recorder.seal();
+    let evidence = redacted(recorder.seal(), &egress.vault);
+    if !tail.is_empty() {
+        tracing::debug!(target: "tape::connector", output = egress.vault.redact(&tail.text()), "standard output and error");
+    }
 
     if let Some(reason) = refused.get() {
         return Err(ConnectorError::MarkRefused {
@@ -145,9 +148,17 @@ where
         Ok(Err(error)) => GuestEnd::Broke(explain(&error, exceeded, timeout_text(loaded, &question), &tail)),
     };
     Ok(Ended {
-        end: settle(loaded, &egress, end),
+        end: settle(loaded, &egress, end, question.effect),
         evidence,
     })
+}
+
+/// A path is the guest's text like any other.
+fn redacted(mut evidence: Evidence, vault: &Vault) -> Evidence {
+    for exchange in &mut evidence.exchanges {
+        exchange.path = vault.redact(&exchange.path);
+    }
+    evidence
 }
 
 /// Drives the guest, and answers its one question whether an unsafe request may leave.
@@ -215,8 +226,9 @@ fn deadline(shared: &Shared, loaded: &Loaded, effect: Option<&EffectCall>) -> (I
     (Instant::now() + left, LAST_WORDS_MAX.min(left / 10))
 }
 
-/// Clears the reason of a broken call, and remembers how the call ended.
-fn settle<A>(loaded: &Loaded, egress: &Egress, end: GuestEnd<A>) -> GuestEnd<A> {
+/// Clears the reason of a broken call, and remembers how the call ended. That a caller had less time than the connector may take is not
+/// the connector's failure.
+fn settle<A>(loaded: &Loaded, egress: &Egress, end: GuestEnd<A>, effect: Option<&EffectCall>) -> GuestEnd<A> {
     match end {
         GuestEnd::Answer(answer) => {
             loaded.breaker.answered();
@@ -228,7 +240,10 @@ fn settle<A>(loaded: &Loaded, egress: &Egress, end: GuestEnd<A>) -> GuestEnd<A> 
                 message: format!("`{}`: {}", loaded.name, egress.vault.redact(&message)),
             };
             tracing::warn!(reason = %broke, "the connector gave no answer");
-            loaded.breaker.broke(broke.to_string(), Instant::now());
+            let callers_deadline = effect.is_some_and(|effect| effect.deadline_ms > 0);
+            if !(kind == BrokeKind::Timeout && callers_deadline) {
+                loaded.breaker.broke(broke.to_string(), Instant::now());
+            }
             GuestEnd::Broke(broke)
         }
     }

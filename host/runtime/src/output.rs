@@ -63,6 +63,10 @@ impl Tail {
         String::from_utf8_lossy(kept.make_contiguous()).trim().to_owned()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     fn push(&self, bytes: &[u8]) {
         let mut kept = self.lock();
         let news = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];

@@ -12,25 +12,66 @@ use url::{Host, Url};
 #[serde(default, deny_unknown_fields)]
 pub struct Grants {
     pub hosts: Vec<HostGrant>,
+    /// The methods of those hosts that name none of their own. Empty grants all.
+    pub methods: Vec<String>,
     pub secrets: Vec<SecretGrant>,
 }
 
-/// One host, or all hosts under a suffix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// One host, or all hosts under a suffix. In a document it may be written as the text of `host` alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written")]
 pub struct HostGrant {
     /// `[scheme://]host[:port]`: `https://api.example.com`, `*.example.com`, `http://127.0.0.1:7900`. Without a scheme `https`, without a
     /// port the scheme's own. `*.example.com` means every name below, not `example.com` itself.
     pub host: String,
-    /// Methods in upper case. Empty grants all.
-    #[serde(default)]
+    /// Methods in upper case. Empty means those of [`Grants::methods`].
     pub methods: Vec<String>,
     /// Whether the name may resolve to a private or loopback address. An address or `localhost` in `host` grants itself.
-    #[serde(default)]
     pub private: bool,
     /// Paths at which even POST only reads (`/v1/search`). Exact, without query.
-    #[serde(default)]
     pub read_only_paths: Vec<String>,
+}
+
+/// The two ways to write a host grant.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a host, or {host, methods, private, read_only_paths}")]
+enum Written {
+    Host(String),
+    Grant(WrittenGrant),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenGrant {
+    host: String,
+    #[serde(default)]
+    methods: Vec<String>,
+    #[serde(default)]
+    private: bool,
+    #[serde(default)]
+    read_only_paths: Vec<String>,
+}
+
+impl From<Written> for HostGrant {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Host(host) => Self {
+                host,
+                ..Self::default()
+            },
+            Written::Grant(WrittenGrant {
+                host,
+                methods,
+                private,
+                read_only_paths,
+            }) => Self {
+                host,
+                methods,
+                private,
+                read_only_paths,
+            },
+        }
+    }
 }
 
 /// One secret, and the hosts that it may travel to.
@@ -110,7 +151,11 @@ impl Policy {
     /// # Errors
     /// [`BadGrant`] for the first grant that cannot be read.
     pub fn read(grants: &Grants) -> Result<Self, BadGrant> {
-        let hosts = grants.hosts.iter().map(HostRule::read).collect::<Result<_, _>>()?;
+        let hosts = grants
+            .hosts
+            .iter()
+            .map(|grant| HostRule::read(grant, &grants.methods))
+            .collect::<Result<_, _>>()?;
         let secrets = grants.secrets.iter().map(SecretRule::read).collect::<Result<_, _>>()?;
         Ok(Self { hosts, secrets })
     }
@@ -165,13 +210,18 @@ impl Policy {
 }
 
 impl HostRule {
-    fn read(grant: &HostGrant) -> Result<Self, BadGrant> {
+    fn read(grant: &HostGrant, methods: &[String]) -> Result<Self, BadGrant> {
+        let methods = if grant.methods.is_empty() {
+            methods
+        } else {
+            &grant.methods
+        };
         let pattern = Pattern::read(&grant.host)?;
         let bad = |problem: &str| BadGrant {
             grant: grant.host.clone(),
             problem: problem.to_owned(),
         };
-        for method in &grant.methods {
+        for method in methods {
             if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
                 return Err(bad(&format!("`{method}` is not a method in upper case")));
             }
@@ -182,7 +232,7 @@ impl HostRule {
         Ok(Self {
             private: grant.private || pattern.names_localhost(),
             pattern,
-            methods: grant.methods.clone(),
+            methods: methods.to_vec(),
             read_only_paths: grant.read_only_paths.clone(),
         })
     }

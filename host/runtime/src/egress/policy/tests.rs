@@ -9,7 +9,7 @@ fn policy(host: &str) -> Policy {
     };
     Policy::read(&Grants {
         hosts: vec![grant],
-        secrets: Vec::new(),
+        ..Grants::default()
     })
     .unwrap()
 }
@@ -98,6 +98,7 @@ fn a_refusal_names_the_grant() {
     let policy = Policy::read(&Grants {
         hosts: vec![grant],
         secrets,
+        ..Grants::default()
     })
     .unwrap();
     assert!(
@@ -170,4 +171,14 @@ fn addresses_near_home_are_not_public() {
     for public in ["1.1.1.1", "93.184.216.34", "2606:4700::1111"] {
         assert_eq!(judge(public), Distance::Public, "{public}");
     }
+}
+
+#[test]
+fn a_grant_may_be_written_in_short() {
+    let written = r#"{"hosts": ["https://a.example", {"host": "b.example", "methods": ["GET"]}], "methods": ["POST"]}"#;
+    let policy = Policy::read(&serde_json::from_str(written).unwrap()).unwrap();
+    let allows = |method, url| policy.permit(&Target::parse(method, url).unwrap()).is_ok();
+    assert!(allows("POST", "https://a.example/") && !allows("GET", "https://a.example/"));
+    assert!(allows("GET", "https://b.example/") && !allows("POST", "https://b.example/"));
+    assert!(serde_json::from_str::<Grants>(r#"{"hosts": [{"hots": "x"}]}"#).is_err());
 }
