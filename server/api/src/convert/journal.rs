@@ -1,0 +1,28 @@
+//! Journal entries.
+
+use tape_core::{Entry, RunId};
+use tape_proto::v1 as pb;
+
+/// Version of the entries' payloads.
+const SCHEMA_VERSION: i32 = 1;
+
+pub(crate) fn entry(run: &RunId, entry: &Entry) -> pb::JournalEntry {
+    let trace = entry.trace.clone();
+    let (trace_id, span_id, parent_span_id) = trace.map_or_else(Default::default, |trace| {
+        (trace.trace_id, trace.span_id, trace.parent_span_id)
+    });
+    pb::JournalEntry {
+        seq: entry.seq,
+        kind: entry.kind.as_str().to_owned(),
+        payload_json: entry.payload_json.clone(),
+        ts_ms: entry.at.0,
+        // There is no order over runs yet: SubscribeEvents is not served.
+        global_seq: 0,
+        subject: entry.subject(run),
+        schema_version: SCHEMA_VERSION,
+        trace_id,
+        span_id,
+        parent_span_id,
+        decision_index: entry.decision_index.unwrap_or(-1),
+    }
+}

@@ -1,0 +1,191 @@
+//! The workers that are attached: app processes, each with one stream, that drive runs and answer for their functions.
+//!
+//! ```text
+//! reactor ──redrive, status_check, compensate, timer──▶ hub ──call (id)──▶ stream ──▶ worker
+//!         ◀──────────────── answer, refusal, or lost ───┘ ◀──answer (id)── stream ◀──┘
+//! ```
+//!
+//! A stream that breaks tells at once what its lease would tell in two minutes: the runs that its worker drove are given
+//! free, and the recovery reactor finds them another. The hub remembers nothing that the store does not know better; it
+//! is empty after a restart and fills as workers come back.
+
+mod attachment;
+mod call;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tape_core::{RunId, Time};
+use tape_engine::Engine;
+use tape_proto::v1 as pb;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use attachment::attach;
+use worker::Worker;
+
+/// How long the hub waits for what.
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    /// How often a worker says that it lives. One that is silent for three of these is detached.
+    pub heartbeat: Duration,
+    /// For the first message of a stream.
+    pub hello_within: Duration,
+    /// For a worker to take a run.
+    pub accept_within: Duration,
+    /// For a function of the app to answer.
+    pub answer_within: Duration,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(5),
+            hello_within: Duration::from_secs(10),
+            accept_within: Duration::from_secs(5),
+            answer_within: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One attached worker, for people.
+#[derive(Clone, Debug)]
+pub struct WorkerInfo {
+    /// Its id: also the lease owner under which it drives.
+    pub id: String,
+    /// Tenant.
+    pub tenant: String,
+    /// App.
+    pub app: String,
+    /// Name and version of its SDK.
+    pub sdk: String,
+    /// Since when.
+    pub attached_at: Time,
+    /// When it was last heard of.
+    pub last_heartbeat_at: Time,
+    /// Runs that it drives.
+    pub running: usize,
+}
+
+/// The workers of one server. Implements [`tape_port::Workers`], through which reactors reach them.
+pub struct WorkerHub {
+    engine: Arc<Engine>,
+    config: HubConfig,
+    version: String,
+    workers: Mutex<HashMap<String, Arc<Worker>>>,
+    /// A worker has attached: a permit, so that none is missed.
+    attached: Notify,
+    /// A worker has gone.
+    left: Notify,
+    calls: AtomicU64,
+    turns: AtomicUsize,
+    streams: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl WorkerHub {
+    /// A hub without workers. `version` is what the server calls itself in its welcome.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, config: HubConfig, version: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self {
+            engine,
+            config,
+            version: version.into(),
+            workers: Mutex::default(),
+            attached: Notify::new(),
+            left: Notify::new(),
+            calls: AtomicU64::new(0),
+            turns: AtomicUsize::new(0),
+            streams: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        })
+    }
+
+    /// Everybody who is attached, by app and id.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerInfo> {
+        let mut all: Vec<_> = self.lock().values().map(|worker| worker.info()).collect();
+        all.sort_by(|a, b| (&a.app, &a.id).cmp(&(&b.app, &b.id)));
+        all
+    }
+
+    /// Tells whoever drives `run` that it was cancelled. Its next write would be refused anyway.
+    pub fn cancel(&self, run: &RunId, reason: &str) {
+        for worker in self.all().iter().filter(|worker| worker.drives(run)) {
+            worker.tell(
+                self.next_call_id(),
+                pb::worker_call::Call::Cancel(pb::CancelCall {
+                    run_id: run.0.clone(),
+                    reason: reason.to_owned(),
+                }),
+            );
+            worker.drop_run(run);
+        }
+    }
+
+    /// Ends all streams; returns when that is done. Leases stay as they are, whatever the workers were driving: a
+    /// server that goes away says nothing about its workers.
+    ///
+    /// With a `grace`, workers are asked to finish what they drive and to end, and get this long for it. Without one they
+    /// are sent back to whichever server comes next.
+    pub async fn drain(&self, grace: Duration) {
+        if !grace.is_zero() {
+            for worker in self.all() {
+                worker.tell(self.next_call_id(), pb::worker_call::Call::Drain(pb::Drain {}));
+            }
+            // Running out of time is as good as being done.
+            drop(tokio::time::timeout(grace, self.empty()).await);
+        }
+        self.closing.cancel();
+        self.streams.close();
+        self.streams.wait().await;
+    }
+
+    async fn empty(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.lock().is_empty() {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// Notes that an owner has taken the lease of a run; if it is a worker here, its death frees the run.
+    pub(crate) fn drives(&self, owner: &str, run: &RunId) {
+        if let Some(worker) = self.lock().get(owner) {
+            worker.add_run(run);
+        }
+    }
+
+    /// Notes that nobody drives a run any more.
+    pub(crate) fn dropped(&self, run: &RunId) {
+        for worker in self.lock().values() {
+            worker.drop_run(run);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Worker>>> {
+        // Nothing panics while it is held: inserts, removes and looks.
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) -> Vec<Arc<Worker>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn of_app(&self, tenant: &str, app: &str) -> Vec<Arc<Worker>> {
+        let mut workers = self.all();
+        workers.retain(|worker| worker.tenant == tenant && worker.app == app);
+        workers.sort_by(|a, b| a.id.cmp(&b.id));
+        workers
+    }
+
+    fn next_call_id(&self) -> String {
+        format!("c-{}", self.calls.fetch_add(1, Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,20 @@
+//! Contract 2 on the server's side: the gRPC services over the engine.
+//!
+//! ```text
+//! request ─▶ origin (driver, request id, trace) ─▶ convert ─▶ engine ─▶ convert ─▶ answer
+//!                                                              │
+//!                                             refusal ─▶ status + ErrorDetail
+//! ```
+//!
+//! Nothing is decided here. What a request says is checked by the command that it becomes, so that every way in refuses
+//! the same things in the same words; only what exists on the wire alone (enum numbers, headers, doubles) is checked here.
+
+mod convert;
+mod feed;
+mod hub;
+mod origin;
+mod services;
+mod status;
+
+pub use hub::{HubConfig, WorkerHub};
+pub use services::{ServerInfo, Services};

@@ -1,0 +1,122 @@
+//! The services, one file for each area; and the set that a node serves.
+
+mod admin;
+mod budget;
+mod connectors;
+mod decision;
+mod effect;
+mod gate;
+mod obligation;
+mod outbox;
+mod reactors;
+mod run;
+mod session;
+mod stats;
+mod tape;
+mod timer;
+mod workers;
+
+use std::sync::Arc;
+
+use tape_connector_port::Connectors;
+use tape_core::Time;
+use tape_engine::Engine;
+use tape_port::Reports;
+use tape_proto::v1 as pb;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::hub::WorkerHub;
+
+/// Largest message that is read: a payload of 4 MiB, several of them in one request, and what surrounds them.
+const DECODED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What a server says about itself.
+#[derive(Clone, Debug, Default)]
+pub struct ServerInfo {
+    /// Its version.
+    pub version: String,
+    /// When it started.
+    pub started_at: Time,
+    /// Where it stores, without a password.
+    pub store_url: String,
+}
+
+/// All services of one server over one engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Services {
+    cx: Arc<Cx>,
+}
+
+/// What every service works with.
+pub(crate) struct Cx {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) connectors: Arc<dyn Connectors>,
+    pub(crate) hub: Arc<WorkerHub>,
+    pub(crate) reports: Arc<dyn Reports>,
+    pub(crate) info: ServerInfo,
+    pub(crate) closing: CancellationToken,
+}
+
+impl Services {
+    /// The services over `engine`. `hub` is the one that the reactors wake workers through; `connectors` and `reports`
+    /// are asked for `Admin.Stats` alone.
+    #[must_use]
+    pub fn new(
+        engine: Arc<Engine>,
+        connectors: Arc<dyn Connectors>,
+        hub: Arc<WorkerHub>,
+        reports: Arc<dyn Reports>,
+        info: ServerInfo,
+    ) -> Self {
+        let closing = CancellationToken::new();
+        Self {
+            cx: Arc::new(Cx {
+                engine,
+                connectors,
+                hub,
+                reports,
+                info,
+                closing,
+            }),
+        }
+    }
+
+    /// Tape, Admin, Workers, Reactors, Connectors, and with them health and reflection.
+    ///
+    /// Serve it by `tonic::transport::Server::builder().add_routes(..)`. The caller sets TCP_NODELAY and HTTP/2
+    /// keep-alive there: both belong to its listener.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        let cx = || self.cx.clone();
+        let tape = pb::tape_server::TapeServer::new(tape::TapeService { cx: cx() });
+        let admin = pb::admin_server::AdminServer::new(admin::AdminService { cx: cx() });
+        let workers = pb::workers_server::WorkersServer::new(workers::WorkersService { cx: cx() });
+        let (_, health) = tonic_health::server::health_reporter();
+        let routes = Routes::default()
+            .add_service(tape.max_decoding_message_size(DECODED_BYTES_MAX))
+            .add_service(admin.max_decoding_message_size(DECODED_BYTES_MAX))
+            .add_service(workers.max_decoding_message_size(DECODED_BYTES_MAX))
+            .add_service(pb::reactors_server::ReactorsServer::new(reactors::ReactorsService))
+            .add_service(pb::connectors_server::ConnectorsServer::new(
+                connectors::ConnectorsService,
+            ))
+            .add_service(health);
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(tape_proto::FILE_DESCRIPTOR_SET)
+            .build_v1();
+        match reflection {
+            Ok(reflection) => routes.add_service(reflection),
+            Err(error) => {
+                tracing::error!(%error, "no gRPC reflection: the contract's descriptors cannot be read");
+                routes
+            }
+        }
+    }
+
+    /// Ends every subscription, so that a server's graceful shutdown does not wait for runs to end. Subscribers are told
+    /// to come back (UNAVAILABLE).
+    pub fn close(&self) {
+        self.cx.closing.cancel();
+    }
+}

@@ -1,0 +1,127 @@
+//! How the server is doing.
+
+use std::collections::HashMap;
+
+use tape_connector_port::ConnectorInfo;
+use tape_core::{DueKind, RowKey};
+use tape_port::{DueWork, TapeError};
+use tape_proto::v1 as pb;
+use tonic::metadata::MetadataMap;
+
+use super::Cx;
+use crate::convert::{moment, signed, small};
+
+/// Most unserved effects that are named.
+const UNSERVED_MAX: usize = 100;
+/// Most waiting effects that are looked at for it.
+const WAITING_MAX: u32 = 500;
+/// Waiting effects of any time.
+const ALWAYS_MS: i64 = i64::MAX / 2;
+
+/// The names of statuses by their number.
+const STATUSES: [&str; 8] = [
+    "runnable",
+    "running",
+    "waiting",
+    "terminal",
+    "failed",
+    "compensating",
+    "stuck",
+    "cancelled",
+];
+
+pub(super) async fn stats(cx: &Cx, _: &MetadataMap, _: pb::StatsRequest) -> Result<pb::StatsResponse, TapeError> {
+    let mut runs_by_status = HashMap::new();
+    for (number, count) in cx.engine.count_runs().await? {
+        let name = usize::from(number).checked_sub(1).and_then(|index| STATUSES.get(index));
+        if let Some(name) = name {
+            runs_by_status.insert((*name).to_owned(), signed(count));
+        }
+    }
+    Ok(pb::StatsResponse {
+        server_version: cx.info.version.clone(),
+        started_at_ms: cx.info.started_at.0,
+        store_url: cx.info.store_url.clone(),
+        runs_by_status,
+        reactors: reactors(cx).await?,
+        workers: workers(cx),
+        connectors: cx.connectors.list().into_iter().map(connector).collect(),
+        unserved_effects: unserved(cx).await?,
+    })
+}
+
+async fn reactors(cx: &Cx) -> Result<Vec<pb::ReactorStats>, TapeError> {
+    let reports = cx.reports.reactors();
+    let mut all = Vec::new();
+    for kind in DueKind::ALL {
+        let (due, oldest) = cx.engine.count_due(kind).await?;
+        let mut stats = pb::ReactorStats {
+            kind: kind.reactor().to_owned(),
+            due: signed(due),
+            oldest_due_at_ms: moment(oldest),
+            ..pb::ReactorStats::default()
+        };
+        if let Some(report) = reports.iter().find(|report| report.kind == kind) {
+            stats.enabled = report.enabled;
+            stats.last_pass_at_ms = report.last_pass.0;
+            stats.passes = signed(report.passes);
+            stats.errors = signed(report.errors);
+            stats.last_error.clone_from(&report.last_error);
+        }
+        all.push(stats);
+    }
+    Ok(all)
+}
+
+fn workers(cx: &Cx) -> Vec<pb::WorkerStats> {
+    let workers = cx.hub.workers().into_iter().map(|worker| pb::WorkerStats {
+        worker_id: worker.id,
+        app_name: worker.app,
+        attached_at_ms: worker.attached_at.0,
+        last_heartbeat_at_ms: worker.last_heartbeat_at.0,
+        running: small(worker.running),
+    });
+    workers.collect()
+}
+
+fn connector(info: ConnectorInfo) -> pb::ConnectorStats {
+    pb::ConnectorStats {
+        name: info.name,
+        version: info.version,
+        digest: info.digest,
+        tenant_id: info.tenant,
+        calls: signed(info.calls),
+        failures: signed(info.failures),
+        circuit: "closed".to_owned(),
+        last_error: info.last_error.unwrap_or_default(),
+    }
+}
+
+/// Outbox effects that wait for a connector which is not loaded here.
+async fn unserved(cx: &Cx) -> Result<Vec<pb::UnservedEffect>, TapeError> {
+    let work = DueWork {
+        kind: DueKind::Outbox,
+        apps: None,
+        ahead_ms: ALWAYS_MS,
+        limit: WAITING_MAX,
+    };
+    let mut unserved = Vec::new();
+    for due in cx.engine.due_work(&work).await? {
+        let RowKey::Effect(key) = &due.key else { continue };
+        let Some(effect) = cx.engine.effect(&due.run, key).await? else {
+            continue;
+        };
+        let intent = effect.intent;
+        if cx.connectors.describe(&due.tenant, &intent.connector).is_none() {
+            unserved.push(pb::UnservedEffect {
+                run_id: due.run.0,
+                idempotency_key: intent.key.0,
+                connector: intent.connector,
+            });
+        }
+        if unserved.len() == UNSERVED_MAX {
+            break;
+        }
+    }
+    Ok(unserved)
+}

@@ -1,0 +1,130 @@
+//! `Tape`, RPC by RPC: which function of which area answers it.
+
+use std::sync::Arc;
+
+use tape_proto::v1 as pb;
+use tonic::{Request, Response, Status};
+
+use super::{Cx, budget, decision, effect, gate, obligation, outbox, run, session, timer};
+use crate::feed::Answers;
+use crate::status;
+
+pub(crate) struct TapeService {
+    pub(crate) cx: Arc<Cx>,
+}
+
+/// The whole service: RPCs that an area answers, and RPCs that are not served, each with what it belongs to.
+macro_rules! tape {
+    (
+        served { $($rpc:ident($asked:ident) -> $answer:ident = $area:ident;)* }
+        unserved { $($missing:ident($missing_asked:ident) -> $missing_answer:ident = $what:literal;)* }
+    ) => {
+        #[tonic::async_trait]
+        impl pb::tape_server::Tape for TapeService {
+            type SubscribeRunStream = Answers<pb::JournalEntry>;
+            type SubscribeEventsStream = Answers<pb::EventEntry>;
+            type SubscribeBySubjectStream = Answers<pb::EventEntry>;
+            type WatchValueStream = Answers<pb::ValueEvent>;
+
+            $(
+                async fn $rpc(&self, request: Request<pb::$asked>) -> Result<Response<pb::$answer>, Status> {
+                    let (metadata, _, asked) = request.into_parts();
+                    let answer = $area::$rpc(&self.cx, &metadata, asked).await;
+                    answer.map(Response::new).map_err(status::of)
+                }
+            )*
+
+            $(
+                async fn $missing(
+                    &self,
+                    _: Request<pb::$missing_asked>,
+                ) -> Result<Response<pb::$missing_answer>, Status> {
+                    Err(status::unserved($what))
+                }
+            )*
+
+            async fn subscribe_run(
+                &self,
+                request: Request<pb::SubscribeRunRequest>,
+            ) -> Result<Response<Self::SubscribeRunStream>, Status> {
+                let entries = run::subscribe_run(&self.cx, request.into_inner()).await;
+                entries.map(Response::new).map_err(status::of)
+            }
+
+            async fn subscribe_events(
+                &self,
+                _: Request<pb::SubscribeEventsRequest>,
+            ) -> Result<Response<Self::SubscribeEventsStream>, Status> {
+                Err(status::unserved("SubscribeEvents (the feed over all runs)"))
+            }
+
+            async fn subscribe_by_subject(
+                &self,
+                _: Request<pb::SubscribeBySubjectRequest>,
+            ) -> Result<Response<Self::SubscribeBySubjectStream>, Status> {
+                Err(status::unserved("SubscribeBySubject (the feed over all runs)"))
+            }
+
+            async fn watch_value(
+                &self,
+                _: Request<pb::WatchValueRequest>,
+            ) -> Result<Response<Self::WatchValueStream>, Status> {
+                Err(status::unserved("WatchValue (the reactive key-value store)"))
+            }
+        }
+    };
+}
+
+tape! {
+    served {
+        begin_run(BeginRunRequest) -> BeginRunResponse = run;
+        resume_run(ResumeRunRequest) -> ResumeRunResponse = run;
+        end_run(EndRunRequest) -> EndRunResponse = run;
+        get_run(GetRunRequest) -> RunState = run;
+        list_runs_to_recover(ListRunsToRecoverRequest) -> ListRunsToRecoverResponse = run;
+        record_decision(RecordDecisionRequest) -> DecisionRecord = decision;
+        get_decision(GetDecisionRequest) -> GetDecisionResponse = decision;
+        begin_effect(BeginEffectRequest) -> BeginEffectResponse = effect;
+        complete_effect(CompleteEffectRequest) -> EffectRecord = effect;
+        get_effect(GetEffectRequest) -> GetEffectResponse = effect;
+        reconcile_effect(ReconcileEffectRequest) -> EffectRecord = effect;
+        list_pending_effects(ListPendingEffectsRequest) -> ListPendingEffectsResponse = effect;
+        list_effects_to_dispatch(ListEffectsToDispatchRequest) -> ListEffectsToDispatchResponse = outbox;
+        claim_effect_dispatch(ClaimEffectDispatchRequest) -> ClaimEffectDispatchResponse = outbox;
+        record_dispatch_attempt(RecordDispatchAttemptRequest) -> EffectRecord = outbox;
+        record_external_observation(RecordExternalObservationRequest) -> EffectRecord = outbox;
+        register_compensation(RegisterCompensationRequest) -> ObligationRecord = obligation;
+        list_obligations(ListObligationsRequest) -> ListObligationsResponse = obligation;
+        list_unresolved_obligations(ListUnresolvedObligationsRequest) -> ListUnresolvedObligationsResponse = obligation;
+        claim_obligation(ClaimObligationRequest) -> ClaimObligationResponse = obligation;
+        record_obligation_attempt(RecordObligationAttemptRequest) -> ObligationRecord = obligation;
+        resolve_obligation(ResolveObligationRequest) -> ObligationRecord = obligation;
+        set_budget(SetBudgetRequest) -> BudgetState = budget;
+        admit_budget(AdmitBudgetRequest) -> AdmitBudgetResponse = budget;
+        charge_budget(ChargeBudgetRequest) -> BudgetState = budget;
+        await_signal(AwaitSignalRequest) -> AwaitSignalResponse = gate;
+        send_signal(SendSignalRequest) -> SendSignalResponse = gate;
+        set_timer(SetTimerRequest) -> TimerRecord = timer;
+        cancel_timer(CancelTimerRequest) -> CancelTimerResponse = timer;
+        list_due_timers(ListDueTimersRequest) -> ListDueTimersResponse = timer;
+        create_session(CreateSessionRequest) -> Session = session;
+        get_session(GetSessionRequest) -> GetSessionResponse = session;
+        list_sessions(ListSessionsRequest) -> ListSessionsResponse = session;
+        delete_session(DeleteSessionRequest) -> DeleteSessionResponse = session;
+        append_event(AppendEventRequest) -> AppendEventResponse = session;
+    }
+    unserved {
+        list_compactable_runs(ListCompactableRunsRequest) -> ListCompactableRunsResponse = "ListCompactableRuns (retention)";
+        compact_run(CompactRunRequest) -> CompactRunResponse = "CompactRun (retention)";
+        register_reaction(Reaction) -> Reaction = "RegisterReaction (reactions and their tasks)";
+        deregister_reaction(DeregisterReactionRequest) -> DeregisterReactionResponse = "DeregisterReaction (reactions and their tasks)";
+        list_reactions(ListReactionsRequest) -> ListReactionsResponse = "ListReactions (reactions and their tasks)";
+        claim_tasks(ClaimTasksRequest) -> ClaimTasksResponse = "ClaimTasks (reactions and their tasks)";
+        complete_task(CompleteTaskRequest) -> CompleteTaskResponse = "CompleteTask (reactions and their tasks)";
+        nack_task(NackTaskRequest) -> NackTaskResponse = "NackTask (reactions and their tasks)";
+        list_tasks(ListTasksRequest) -> ListTasksResponse = "ListTasks (reactions and their tasks)";
+        write_value(WriteValueRequest) -> ValueRecord = "WriteValue (the reactive key-value store)";
+        get_value(GetValueRequest) -> GetValueResponse = "GetValue (the reactive key-value store)";
+        delete_value(DeleteValueRequest) -> DeleteValueResponse = "DeleteValue (the reactive key-value store)";
+    }
+}

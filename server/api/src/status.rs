@@ -1,0 +1,94 @@
+//! A refusal as a gRPC status: the sentence for people, [`ErrorDetail`] in a trailer for machines.
+
+use prost::Message;
+use tape_core::{Refusal, refusal};
+use tape_port::TapeError;
+use tape_proto::ERROR_DETAIL_TRAILER;
+use tape_proto::v1::ErrorDetail;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Code, Status};
+
+/// Refusals after which the very same request can succeed without anybody changing anything: a lease that runs out, a
+/// business key that changed hands.
+const PASSING: [&str; 2] = ["TAPE-R005", "TAPE-E009"];
+
+/// A failed operation, as its caller is told.
+pub(crate) fn of(error: TapeError) -> Status {
+    let text = error.to_string();
+    match error {
+        TapeError::Refused(refusal) => refused(&refusal, text),
+        TapeError::Unavailable(_) => {
+            let detail = ErrorDetail {
+                code: error.code().to_owned(),
+                retryable: true,
+                cure: "Repeat the very same request; `tape doctor` tells what is wrong.".to_owned(),
+                ..ErrorDetail::default()
+            };
+            with_detail(Code::Unavailable, text, &detail)
+        }
+        TapeError::Corrupt(_) => {
+            let detail = ErrorDetail {
+                code: error.code().to_owned(),
+                cure: "Stop the server and keep the store as it is; `tape doctor` tells more.".to_owned(),
+                ..ErrorDetail::default()
+            };
+            with_detail(Code::Internal, text, &detail)
+        }
+    }
+}
+
+/// An RPC that this server does not serve.
+pub(crate) fn unserved(what: &str) -> Status {
+    let cure = "Use a server that serves it; `tape explain TAPE-A003` tells which parts of the contract this one has.";
+    let detail = ErrorDetail {
+        code: "TAPE-A003".to_owned(),
+        cure: cure.to_owned(),
+        ..ErrorDetail::default()
+    };
+    let text = format!("TAPE-A003: this server does not serve {what}. {cure}");
+    with_detail(Code::Unimplemented, text, &detail)
+}
+
+/// The end of a worker's stream, or of a feed.
+pub(crate) fn ended(code: Code, retryable: bool, message: &str, cure: &str) -> Status {
+    let detail = ErrorDetail {
+        code: "TAPE-A004".to_owned(),
+        retryable,
+        cure: cure.to_owned(),
+        ..ErrorDetail::default()
+    };
+    with_detail(code, format!("TAPE-A004: {message} {cure}"), &detail)
+}
+
+fn refused(refusal: &Refusal, text: String) -> Status {
+    let (code, passing) = match refusal.status {
+        refusal::Status::InvalidArgument => (Code::InvalidArgument, false),
+        refusal::Status::NotFound => (Code::NotFound, false),
+        refusal::Status::AlreadyExists => (Code::AlreadyExists, false),
+        refusal::Status::FailedPrecondition => (Code::FailedPrecondition, false),
+        refusal::Status::Aborted => (Code::Aborted, PASSING.contains(&refusal.code)),
+        refusal::Status::PermissionDenied => (Code::PermissionDenied, false),
+        refusal::Status::ResourceExhausted => (Code::ResourceExhausted, true),
+        refusal::Status::Unavailable => (Code::Unavailable, true),
+    };
+    let detail = ErrorDetail {
+        code: refusal.code.to_owned(),
+        retryable: passing,
+        field: refusal.field.unwrap_or_default().to_owned(),
+        value: refusal.value.clone().unwrap_or_default(),
+        cure: refusal.cure.clone(),
+        owner: refusal.owner.clone().unwrap_or_default(),
+        fence: refusal
+            .fence
+            .map_or(0, |fence| i64::try_from(fence).unwrap_or(i64::MAX)),
+        version: 0,
+    };
+    with_detail(code, text, &detail)
+}
+
+fn with_detail(code: Code, text: String, detail: &ErrorDetail) -> Status {
+    let mut metadata = MetadataMap::new();
+    let value = MetadataValue::from_bytes(&detail.encode_to_vec());
+    metadata.insert_bin(ERROR_DETAIL_TRAILER, value);
+    Status::with_metadata(code, text, metadata)
+}
