@@ -188,7 +188,9 @@ class FakeTape(tape_pb2_grpc.TapeServicer, admin_pb2_grpc.AdminServicer, workers
                 await self.refuse(context, grpc.StatusCode.ABORTED, "TAPE-R002", "fenced off", fence=state.fence)
             state.lease_expires_at_ms = max(state.lease_expires_at_ms, expires)
             return
-        if run.lease_lives or request.fence:
+        if request.fence:
+            await self.refuse(context, grpc.StatusCode.ABORTED, "TAPE-R006", "the lease is gone", fence=state.fence)
+        if run.lease_lives:
             await self.refuse(
                 context, grpc.StatusCode.ABORTED, "TAPE-R005", f"driven by {state.lease_owner}", owner=state.lease_owner
             )

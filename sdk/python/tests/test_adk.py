@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import grpc
 import pytest
 from conftest import until
 from fake_server import FakeTape, pb
@@ -234,23 +235,89 @@ async def test_a_tool_that_raises_is_an_answer_and_its_sibling_finishes(fake: Fa
     assert responses(await drive(runner_of(fake, agent_of("never", tools=[bad, good])), None)) == responses(events)
 
 
-async def test_a_body_that_is_cancelled_leaves_its_effect_unknown(fake: FakeTape) -> None:
-    running = asyncio.Event()
+async def test_a_body_that_is_cancelled_with_its_driver_is_run_again_by_the_next(fake: FakeTape) -> None:
+    keys: list[str] = []
+    go_on = asyncio.Event()
 
     @tape.effect
-    async def slow() -> str:
-        """Never end."""
-        running.set()
-        await asyncio.Event().wait()
-        return ""
+    async def slow(tool_context: Any) -> str:
+        """Take long."""
+        keys.append(tape.idempotency_key(tool_context))
+        await go_on.wait()
+        return "done"
 
     driving = asyncio.create_task(drive(runner_of(fake, agent_of(call("slow"), "done", tools=[slow]))))
-    await running.wait()
+    await until(lambda: keys)
     driving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await driving
-    (run,) = fake.runs.values()
-    await until(lambda: effects_of(run)["slow"].status == pb.EFFECT_STATUS_UNKNOWN)
+    run = reopen(fake)
+    assert run.state.ended_at_ms == 0
+    assert effects_of(run)["slow"].status == pb.EFFECT_STATUS_PENDING
+    go_on.set()
+    await drive(runner_of(fake, agent_of("never", "done", tools=[slow])), None)
+    assert keys == ["r-1/d-0/slow/0"] * 2
+    assert run.state.status == pb.RUN_STATUS_TERMINAL
+
+
+async def test_a_sibling_that_is_cancelled_in_a_run_that_fails_is_unknown(fake: FakeTape) -> None:
+    acting = asyncio.Event()
+
+    @tape.effect
+    async def act() -> str:
+        """Act for ever."""
+        acting.set()
+        await asyncio.Event().wait()
+        return ""
+
+    async def quick() -> str:
+        """Come back once the other acts."""
+        await acting.wait()
+        return "quick"
+
+    def spoil(tool: Any, args: Any, tool_context: Any, tool_response: Any) -> None:
+        raise LookupError("in a callback")
+
+    agent = agent_of([call("act"), call("quick")], "done", tools=[act, quick], after_tool_callback=spoil)
+    with pytest.raises(LookupError):
+        await drive(runner_of(fake, agent))
+    run = fake.runs["r-1"]
+    assert run.state.status == pb.RUN_STATUS_FAILED
+    assert effects_of(run)["act"].status == pb.EFFECT_STATUS_UNKNOWN
+
+
+async def test_a_lease_that_only_the_server_lost_is_taken_again(fake: FakeTape) -> None:
+    async def long() -> int:
+        """Work while the server loses sight of the driver."""
+        run = reopen(fake)
+        await until(lambda: run.state.fence == 2)
+        return run.state.status
+
+    runner = runner_of(fake, agent_of(call("long"), "done", tools=[long]), lease_ttl_ms=300)
+    assert responses(await drive(runner)) == {"long": {"result": pb.RUN_STATUS_RUNNING}}
+    assert fake.runs["r-1"].state.status == pb.RUN_STATUS_TERMINAL
+
+
+async def test_a_result_that_cannot_be_kept_is_said_to_be_done(fake: FakeTape, monkeypatch: pytest.MonkeyPatch) -> None:
+    complete = FakeTape.CompleteEffect
+
+    async def strict(request: Any, context: Any) -> Any:
+        if len(request.response_json) > 1000:
+            await fake.refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "TAPE-V002", "too large")
+        return await complete(fake, request, context)
+
+    monkeypatch.setattr(fake, "CompleteEffect", strict)
+    await fake.stop()
+    await fake.start()
+
+    @tape.effect
+    def big() -> str:
+        """Answer at length."""
+        return "x" * 2000
+
+    answer = responses(await drive(runner_of(fake, agent_of(call("big"), "done", tools=[big]))))["big"]
+    assert "done, but" in answer["error"]
+    assert effects_of(fake.runs["r-1"])["big"].status == pb.EFFECT_STATUS_CONFIRMED
 
 
 async def test_an_unknown_effect_waits_for_whoever_finds_out(fake: FakeTape) -> None:

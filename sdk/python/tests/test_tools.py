@@ -93,7 +93,14 @@ def test_a_key_function_gets_what_it_names(function: Any, expected: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("result", "expected"), [(None, {"result": None}), ({"a": (1, 2)}, {"a": [1, 2]}), ([1], {"result": [1]}), ({}, {})]
+    ("result", "expected"),
+    [
+        (None, {"result": None}),
+        ({"a": (1, 2)}, {"a": [1, 2]}),
+        ([1], {"result": [1]}),
+        ({}, {}),
+        ({"x": float("nan")}, {"x": "nan"}),
+    ],
 )
 def test_results_have_one_shape(result: Any, expected: Any) -> None:
     assert shape(result) == expected

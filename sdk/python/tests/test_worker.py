@@ -168,6 +168,7 @@ async def test_a_run_goes_on_while_the_server_is_killed_and_comes_back(fake: Fak
     await fake.start()
     await until(lambda: fake.runs[run_id].state.status == pb.RUN_STATUS_TERMINAL)
     await until(lambda: found.worker.worker_id in fake.workers)
+    assert fake.runs[run_id].state.decisions == 2
     assert len(fake.worker_hellos) >= 2 and len({hello.worker_id for hello in fake.worker_hellos}) == 1
     await found.stop()
 

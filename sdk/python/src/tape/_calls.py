@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import Message
 
 from tape._tracing import call_span
-from tape.errors import from_rpc
+from tape.errors import Exhausted, from_rpc
 
 M = TypeVar("M", bound=Message)
 
@@ -69,8 +69,10 @@ class UnaryCaller:
                 return await call(request, timeout=max(left, 0.001), metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 pause = backoff_s(attempt)
-                if error.code() not in _REPEATABLE or time.monotonic() + pause >= deadline:
-                    raise from_rpc(error, method) from error
+                refusal = from_rpc(error, method)
+                busy = isinstance(refusal, Exhausted) and refusal.retryable
+                if not (busy or error.code() in _REPEATABLE) or time.monotonic() + pause >= deadline:
+                    raise refusal from error
                 attempt += 1
                 await asyncio.sleep(pause)
 

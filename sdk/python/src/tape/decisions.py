@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tape.run import DurableRun
 
 _LOAD_AT_ONCE = 16
+# A prompt may hold pictures; its hash is enough to tell whether a replay asks the same.
+_REQUEST_CHARS_MAX = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,9 @@ class Decisions:
         async with self._recording:
             index = self._next
             response = answer(index)
-            request_json = to_json(
-                {"place": {"scope": place.scope, "agent": place.agent, "ordinal": place.ordinal}, **request}
-            )
+            request_json = to_json({"place": vars(place), **request})
+            if len(request_json) > _REQUEST_CHARS_MAX:
+                request_json = to_json({"place": vars(place), "hash": request.get("hash"), "left_out": len(request_json)})
             try:
                 await run.write(
                     run.client.record_decision(
@@ -141,4 +144,18 @@ class Decisions:
 
 def to_json(value: Any) -> str:
     """Compact JSON with sorted keys: the same value is always the same text."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: they become text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

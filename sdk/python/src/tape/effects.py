@@ -25,7 +25,7 @@ from typing import Any
 
 from tape import faults, functions, report
 from tape.decisions import to_json
-from tape.errors import AckLost, NotGranted, RunCancelled, RunStopped, SafetyRefused, TapeError
+from tape.errors import AckLost, InvalidRequest, NotGranted, RunCancelled, RunStopped, SafetyRefused, TapeError
 from tape.functions import Compensation
 from tape.run import DurableRun
 from tape.tools import EffectSpec, OutboxSpec, call_by_name
@@ -89,7 +89,7 @@ async def run_inline(call: ToolCall, spec: EffectSpec, body: Body) -> Any:
             compensation=spec.compensate,
             status_check=spec.status_check,
         )
-    except (SafetyRefused, NotGranted) as refusal:
+    except (SafetyRefused, NotGranted, InvalidRequest) as refusal:
         return {"error": str(refusal)}
     if begun.status != pb.EFFECT_STATUS_PENDING:
         return await _replay_inline(call, begun)
@@ -109,7 +109,12 @@ async def confirm(call: ToolCall, result: Any) -> Any:
     """Record the result of an inline body. Returns it in the shape in which it will be replayed."""
     shaped = shape(result)
     faults.point("after_body", call.tool)
-    await _complete(call, pb.EFFECT_STATUS_CONFIRMED, response_json=_encode(shaped, call.read_actions()))
+    try:
+        await _complete(call, pb.EFFECT_STATUS_CONFIRMED, response_json=_encode(shaped, call.read_actions()))
+    except InvalidRequest as refusal:
+        # It took hold, and what it answered is too large to keep: that much is recorded, and said.
+        shaped = {"error": f"done, but its result could not be recorded: {refusal}"}
+        await _complete(call, pb.EFFECT_STATUS_CONFIRMED, response_json=to_json(shaped))
     faults.point("after_complete_effect", call.tool)
     return shaped
 
@@ -169,7 +174,7 @@ async def run_outbox(call: ToolCall, spec: OutboxSpec, body: Body) -> dict[str, 
             status_check=spec.status_check,
             allow_unsafe=spec.allow_unsafe,
         )
-    except (SafetyRefused, NotGranted) as refusal:
+    except (SafetyRefused, NotGranted, InvalidRequest) as refusal:
         return {"status": "failed", "error": str(refusal)}
     if begun.deduplicated:
         owner = begun.owner_run_id
@@ -291,17 +296,23 @@ async def _carry_out(call: ToolCall, spec: EffectSpec, body: Body) -> Any:
             try:
                 result = await body()
             except AckLost as lost:
+                if spec.semantics == "observe_only":
+                    return await fail(call, lost)
                 await doubt(call, str(lost) or "the acknowledgement was lost")
                 return await _await_inline(call)
             except RunCancelled as cancelled:
                 return await _land_cancelled(call, cancelled)
             except asyncio.CancelledError:
-                # Cancelled from outside, or by something within the body: either way it may have acted.
-                await asyncio.shield(doubt(call, "the call was cancelled while it ran"))
-                if not is_being_cancelled():
-                    return await _await_inline(call)
-                run.interrupted = True
-                raise
+                if is_being_cancelled():
+                    # As if the process had died here: the next driver runs the body again, with the same key.
+                    run.interrupted = True
+                    if spec.semantics != "observe_only":
+                        run.cut_short.append(call.key)
+                    raise
+                if spec.semantics == "observe_only":
+                    return await fail(call, RuntimeError("cancelled from within"))
+                await doubt(call, "the call was cancelled from within")
+                return await _await_inline(call)
             except Exception as error:
                 _log.warning("%s failed (attempt %d)", call.tool, attempt, exc_info=error)
                 if attempt < spec.retry.attempts:

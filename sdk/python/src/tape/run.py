@@ -28,6 +28,7 @@ T = TypeVar("T")
 _log = logging.getLogger("tape")
 
 LEASE_TTL_MS = 120_000
+_CODE_LEASE_GONE = "TAPE-R006"
 _ENDED = frozenset({pb.RUN_STATUS_TERMINAL, pb.RUN_STATUS_FAILED, pb.RUN_STATUS_STUCK, pb.RUN_STATUS_CANCELLED})
 
 current_run: contextvars.ContextVar[DurableRun | None] = contextvars.ContextVar("tape_current_run", default=None)
@@ -96,6 +97,8 @@ class DurableRun:
         self.stored_state: dict[str, Any] = {}
         # A body or a model was cancelled while it ran: however the framework ends then, the run has not.
         self.interrupted = False
+        # Effects whose body was cancelled while it ran. They stay PENDING, as after a crash, unless the run ends.
+        self.cut_short: list[str] = []
         self._heart: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._seen = asyncio.Event()
@@ -163,6 +166,7 @@ class DurableRun:
         """The run was cancelled: it stops here at the next boundary, and bodies that ask are told."""
         self.cancelled = True
         self._cancel_reason = reason
+        self._seen.set()
 
     def check(self) -> None:
         """Raise RunStopped if the run may not go on here."""
@@ -194,25 +198,55 @@ class DurableRun:
     async def heartbeat(self) -> None:
         """Renew the lease. Raises RunStopped when it is lost or the run has ended."""
         try:
-            answer = await self.write(
-                self.client.resume_run(
-                    run_id=self.run_id,
-                    lease_owner=self.owner,
-                    lease_ttl_ms=self.ttl_ms,
-                    fence=self.fence,
-                    fenced=True,
-                    timeout_s=self.ttl_ms / 3000,
-                )
-            )
+            await self.write(self._renew())
         except (SafetyRefused, NotFound) as cause:
             self.stop(cause)
             raise RunStopped(cause) from cause
-        if answer.run.status == pb.RUN_STATUS_CANCELLED:
-            self.stop(RunCancelled(f"Run {self.run_id} was cancelled."))
+
+    async def reclaim(self) -> None:
+        """The server believes that nobody drives this run: renew at once, or stop. Never raises."""
+        try:
+            await self._renew()
+        except (Fenced, RunCancelled, SafetyRefused, NotFound) as cause:
+            if not self.parked:
+                self.stop(cause)
+        except TapeError as error:
+            # Not a reason to stop: the next write says whether the run still is ours.
+            _log.warning("heartbeat of run %s: %s", self.run_id, error)
+
+    async def _renew(self) -> None:
+        """Renew under our fence. A lease that is gone although nobody else has had the run since is taken again."""
+        lease: dict[str, Any] = {
+            "run_id": self.run_id,
+            "lease_owner": self.owner,
+            "lease_ttl_ms": self.ttl_ms,
+            "fenced": True,
+        }
+        timeout_s = self.ttl_ms / 3000
+        try:
+            await self.client.resume_run(**lease, fence=self.fence, timeout_s=timeout_s)
+        except Fenced as lost:
+            if lost.code != _CODE_LEASE_GONE:
+                raise
+            answer = await self.client.resume_run(**lease, timeout_s=timeout_s)
+            if answer.run.fence != self.fence + 1:
+                raise  # somebody drove in between: what is in memory here is no longer the run
+            self.fence = answer.run.fence
 
     async def end(self, status: int, detail: Any) -> None:
         """End the run as TERMINAL or FAILED. `detail` is kept as JSON."""
         faults.point("before_end_run")
+        for key in self.cut_short:
+            await self.write(
+                self.client.complete_effect(
+                    run_id=self.run_id,
+                    idempotency_key=key,
+                    status=pb.EFFECT_STATUS_UNKNOWN,
+                    error_json='{"error":"the call was cancelled while it ran"}',
+                    fence=self.fence,
+                    lease_owner=self.owner,
+                )
+            )
         await self.write(
             self.client.end_run(
                 run_id=self.run_id,
@@ -260,23 +294,8 @@ class DurableRun:
     async def _beat(self) -> None:
         while self.stopped is None and not self.parked:
             await asyncio.sleep(self.ttl_ms / 3000)
-            if self.parked:
-                return
-            try:
-                await self.client.resume_run(
-                    run_id=self.run_id,
-                    lease_owner=self.owner,
-                    lease_ttl_ms=self.ttl_ms,
-                    fence=self.fence,
-                    fenced=True,
-                    timeout_s=self.ttl_ms / 3000,
-                )
-            except (Fenced, RunCancelled, SafetyRefused, NotFound) as cause:
-                if not self.parked:
-                    self.stop(cause)
-            except TapeError as error:
-                # Not a reason to stop: the next write says whether the run still is ours.
-                _log.warning("heartbeat of run %s: %s", self.run_id, error)
+            if not self.parked:
+                await self.reclaim()
 
     async def _follow(self) -> None:
         """Turn the run's journal into wake-ups. Lost streams are opened again; a lost wake-up costs latency only."""

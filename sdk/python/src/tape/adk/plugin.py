@@ -119,7 +119,7 @@ class TapePlugin(BasePlugin):
             return {"error": f"{type(error).__name__}: {error}"} if run is not None and _is_plain(error) else None
         try:
             if isinstance(error, asyncio.CancelledError):
-                await effects.doubt(call, "the call was cancelled while it ran")
+                call.run.interrupted = True  # it only read: it stays PENDING, and the next driver calls it again
                 return None
             return await effects.fail(call, error)
         finally:

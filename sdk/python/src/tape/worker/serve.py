@@ -181,6 +181,10 @@ class Worker:
     async def _answer(self, stream: Any, call: workers_pb2.WorkerCall, kind: str) -> None:
         if kind == "redrive":
             answer = self._redrive(call.redrive)
+            driven = find(call.redrive.run_id)
+            if driven is not None:
+                # The server lost sight of us: show it that the run is driven.
+                await driven.reclaim()
         elif kind == "cancel":
             run = find(call.cancel.run_id)
             if run is not None:
