@@ -1,6 +1,7 @@
 //! A connector that does what its payload says, good or bad: with it the host's rules are tested.
 
 mod script;
+mod wasi;
 
 use std::hint::black_box;
 
@@ -110,6 +111,16 @@ fn take(step: Step) -> Option<String> {
                 body,
                 timeout_ms,
             }));
+        }
+        Step::WasiSend {
+            method,
+            authority,
+            path,
+            headers,
+            body,
+        } => {
+            let outcome = wasi::send(&method, &authority, &path, &headers, body.as_bytes());
+            return Some(outcome.unwrap_or_else(|error| format!("wasi: {error}")));
         }
         Step::Loop => loop {
             black_box(0);

@@ -26,6 +26,15 @@ pub enum Step {
         #[serde(default)]
         timeout_ms: Option<u32>,
     },
+    /// The same by wasi:http, as code finds it that knows nothing of Tape.
+    WasiSend {
+        method: String,
+        authority: String,
+        path: String,
+        #[serde(default)]
+        headers: Vec<(String, String)>,
+        body: String,
+    },
     /// Spins for ever.
     Loop,
     /// Waits in the host for ever.
