@@ -1,5 +1,6 @@
 //! The host: loads connectors, swaps them, and answers for them through the port.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
+use crate::cache::CodeCache;
 use crate::call::{self, Ended, Question};
 use crate::contract::{self, wit};
 use crate::egress::{Clients, Names, Reach, SystemNames};
@@ -40,6 +42,8 @@ pub struct HostConfig {
     pub clock: Arc<dyn Clock>,
     /// Default: the machine's resolver.
     pub names: Arc<dyn Names>,
+    /// Where compiled code is kept between starts: a directory of the host's own. Default: nowhere.
+    pub cache_dir: Option<PathBuf>,
 }
 
 /// Why there is no host.
@@ -63,6 +67,7 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub slots: Semaphore,
     pub compiling: Semaphore,
+    pub cache: Option<Arc<CodeCache>>,
     registry: Registry,
 }
 
@@ -76,6 +81,13 @@ impl Host {
         let engine = engine::engine(config.calls_max).map_err(|error| HostError(format!("{error:#}")))?;
         let mut linker = Linker::new(&engine);
         contract::link(&mut linker).map_err(|error| HostError(format!("{error:#}")))?;
+        let cache = config.cache_dir.and_then(|dir| match CodeCache::open(&dir, &engine, crypto.secure_random) {
+            Ok(cache) => Some(Arc::new(cache)),
+            Err(error) => {
+                tracing::warn!(%error, dir = %dir.display(), "compiled code is not kept: every start compiles anew");
+                None
+            }
+        });
         let shared = Shared {
             ticker: Ticker::start(&engine).map_err(|error| HostError(error.to_string()))?,
             engine,
@@ -85,6 +97,7 @@ impl Host {
             clock: config.clock,
             slots: Semaphore::new(config.calls_max as usize),
             compiling: Semaphore::new(1),
+            cache,
             registry: Registry::default(),
         };
         Ok(Self {
@@ -292,6 +305,7 @@ impl Default for HostConfig {
             calls_max: 64,
             clock: Arc::new(SystemClock),
             names: Arc::new(SystemNames),
+            cache_dir: None,
         }
     }
 }

@@ -16,6 +16,7 @@
 //! This crate knows nothing of runs, stores or gRPC. Only it knows wasmtime.
 
 mod breaker;
+mod cache;
 mod call;
 mod contract;
 mod egress;

@@ -108,7 +108,7 @@ pub async fn load(shared: &Shared, deployment: Deployment) -> Result<Loaded, Loa
     })?;
 
     let digest = format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(&component)));
-    let component = compile(shared, &name, component).await?;
+    let component = compile(shared, &name, component, &digest).await?;
     let misfit = |error: wasmtime::Error| LoadError::Contract {
         name: name.clone(),
         problem: format!("{error:#}"),
@@ -174,7 +174,7 @@ fn check_bytes(name: &str, component: &[u8]) -> Result<(), LoadError> {
 }
 
 /// Off the runtime's threads, one at a time: compiling takes seconds for some languages.
-async fn compile(shared: &Shared, name: &str, bytes: Vec<u8>) -> Result<Component, LoadError> {
+async fn compile(shared: &Shared, name: &str, bytes: Vec<u8>, digest: &str) -> Result<Component, LoadError> {
     let host = |problem: String| LoadError::Host {
         name: name.to_owned(),
         problem,
@@ -184,14 +184,22 @@ async fn compile(shared: &Shared, name: &str, bytes: Vec<u8>) -> Result<Componen
         .acquire()
         .await
         .map_err(|error| host(error.to_string()))?;
-    let engine = shared.engine.clone();
-    let compiled = tokio::task::spawn_blocking(move || Component::new(&engine, bytes)).await;
-    compiled
-        .map_err(|error| host(error.to_string()))?
-        .map_err(|error| LoadError::NotAComponent {
-            name: name.to_owned(),
-            problem: format!("{error:#}"),
-        })
+    let (engine, cache, digest) = (shared.engine.clone(), shared.cache.clone(), digest.to_owned());
+    let compiled = tokio::task::spawn_blocking(move || {
+        if let Some(component) = cache.as_ref().and_then(|cache| cache.get(&engine, &digest)) {
+            return Ok(component);
+        }
+        let component = Component::new(&engine, bytes)?;
+        if let Some(cache) = cache {
+            cache.put(&component, &digest);
+        }
+        Ok(component)
+    });
+    let compiled: wasmtime::Result<Component> = compiled.await.map_err(|error| host(error.to_string()))?;
+    compiled.map_err(|error| LoadError::NotAComponent {
+        name: name.to_owned(),
+        problem: format!("{error:#}"),
+    })
 }
 
 async fn describe(shared: &Shared, loaded: &Loaded) -> Result<Document, LoadError> {

@@ -203,6 +203,35 @@ async fn an_effect_is_asked_about_at_the_version_that_dispatched_it() {
     assert!(matches!(ask(&host, None).await, Err(ConnectorError::Unknown { .. })));
 }
 
+#[tokio::test]
+async fn compiled_code_is_kept_between_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = || {
+        std::fs::read_dir(dir.path())
+            .unwrap()
+            .filter(|entry| {
+                entry
+                    .as_ref()
+                    .unwrap()
+                    .path()
+                    .extension()
+                    .is_some_and(|extension| extension == "cwasm")
+            })
+            .count()
+    };
+    for _ in 0..2 {
+        let config = HostConfig {
+            calls_max: 16,
+            cache_dir: Some(dir.path().to_owned()),
+            ..HostConfig::default()
+        };
+        let host = Host::new(config).unwrap();
+        host.load(probe("1.0.0").deployment()).await.unwrap();
+        assert_eq!(ask(&host, None).await.unwrap().version, "1.0.0");
+        assert_eq!(kept(), 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swap_under_load_is_noticed_by_no_call() {
     const CALLERS: usize = 4;
