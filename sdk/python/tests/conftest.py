@@ -12,6 +12,9 @@ import pytest
 import pytest_asyncio
 from fake_server import FakeTape
 
+# The tests of the real server are there where it is.
+collect_ignore = [] if os.environ.get("TAPE_SERVER") else ["test_real_server.py"]
+
 TESTS = Path(__file__).parent
 TEMPLATE = TESTS.parents[2] / "server" / "cli" / "templates" / "adk-python"
 

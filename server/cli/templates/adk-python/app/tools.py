@@ -37,7 +37,8 @@ def open_case(subject: str, tool_context: Any = None) -> dict[str, str]:
 @tape.outbox_tool(
     connector="bank",
     operation="wire",
-    business_key=lambda to, memo: f"{to}: {memo}",
+    business_key=lambda to, memo: f"{to}: {memo}",  # what the bank's books know it by
+    compensate=True,  # the bank can reverse it: `tape compensate RUN`
 )
 def wire_money(to: str, amount: str, currency: str, memo: str) -> dict[str, str]:
     """Wire money to somebody. The amount is a decimal number as text ("1200.00").
