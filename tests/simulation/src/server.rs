@@ -132,7 +132,7 @@ impl Workers for Apps {
     }
 
     async fn attached(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn redrive(&self, run: &Run, _reason: &str) -> Result<(), WorkerError> {

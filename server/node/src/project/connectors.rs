@@ -90,6 +90,7 @@ fn grants(one: &Section<'_>) -> Result<(Grants, BTreeMap<String, SecretSource>),
     }
     let grants = Grants {
         hosts,
+        methods: Vec::new(),
         secrets: granted,
     };
     Ok((grants, sources))

@@ -1,0 +1,20 @@
+//! The composition root: reads the configuration, chooses the store, wires everything, and takes it down in order.
+//!
+//! ```text
+//! store ─▶ engine ─▶ api (gRPC)          start: upward      stop: no new calls, reactors finish, streams drain,
+//!            ▲  └──▶ reactors                                      store closes
+//!  host (connectors)   worker hub
+//! ```
+
+mod clock;
+mod config;
+mod connectors;
+mod http;
+mod node;
+pub mod project;
+mod store;
+pub mod telemetry;
+
+pub use clock::{SystemClock, SystemLuck};
+pub use config::{NodeConfig, ReactorConfig};
+pub use node::{Node, NodeError};

@@ -1,0 +1,292 @@
+//! One server process: started as a whole, stopped as a whole.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tape_api::{ServerInfo, Services, WorkerHub};
+use tape_connector_port::Connectors;
+use tape_core::DueKind;
+use tape_engine::{Engine, EngineConfig};
+use tape_port::{Clock as _, Tape, Workers};
+use tape_reactors::{Compensation, Driver, Identity, Outbox, Reactor, Reconciler, Recovery, ReportBoard, Timers};
+use tape_store::Store;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::server::TcpIncoming;
+
+use crate::clock::{SystemClock, SystemLuck};
+use crate::config::{NodeConfig, ReactorConfig};
+use crate::{connectors, http, store};
+
+/// How long a stop waits for what runs.
+const GRACE: Duration = Duration::from_secs(30);
+/// HTTP/2 pings find a peer that is gone without a word.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Why a node did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The configuration is wrong. The text names what, and the cure.
+    #[error("TAPE-N001: {0}")]
+    Config(String),
+    /// The store cannot be opened.
+    #[error("TAPE-N002: the store {url:?} cannot be opened: {problem}")]
+    Store {
+        /// The store's URL, without a password.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An address cannot be listened on.
+    #[error(
+        "TAPE-N003: {what} cannot listen on {address}: {problem}. Is another server running there? Choose another address by {flag}."
+    )]
+    Listen {
+        /// What wants to listen.
+        what: &'static str,
+        /// Where.
+        address: String,
+        /// Why not.
+        problem: String,
+        /// The flag that changes it.
+        flag: &'static str,
+    },
+    /// A connector was not accepted.
+    #[error("{code}: {problem}")]
+    Connector {
+        /// The connector host's code.
+        code: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A listener failed while it served.
+    #[error("TAPE-N004: the server stopped serving: {0}")]
+    Serve(String),
+}
+
+/// A running server.
+pub struct Node {
+    /// Where gRPC listens.
+    pub grpc: SocketAddr,
+    /// Where HTTP listens.
+    pub http: Option<SocketAddr>,
+    stop: Stop,
+    serving: TaskTracker,
+    failed: tokio::sync::mpsc::Receiver<NodeError>,
+}
+
+/// What has to be stopped, in this order.
+struct Stop {
+    reactors: CancellationToken,
+    reacting: TaskTracker,
+    hub: Arc<WorkerHub>,
+    listeners: CancellationToken,
+    store: Arc<dyn Store>,
+}
+
+impl Node {
+    /// Opens the store, loads the connectors, listens, and starts the reactors.
+    ///
+    /// # Errors
+    /// [`NodeError`]: nothing is left running.
+    pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        // Only an error if somebody else installed one: then there is one.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        check_exposure(&config)?;
+        let grpc = listen("gRPC", &config.grpc, "--listen").await?;
+        let web = match &config.http {
+            Some(address) => Some(listen("HTTP", address, "--http").await?),
+            None => None,
+        };
+        let store = store::open(&config.store_url).await?;
+        let connectors: Arc<dyn Connectors> =
+            Arc::new(connectors::host(config.project.as_ref(), config.connector_cache.clone()).await?);
+        let strict_connectors = config.project.as_ref().is_some_and(|project| project.strict_connectors);
+        let engine = Arc::new(Engine::new(
+            store.clone(),
+            Arc::new(SystemClock),
+            Arc::new(SystemLuck),
+            connectors.clone(),
+            EngineConfig { strict_connectors },
+        ));
+        let hub = Arc::new(WorkerHub::new(engine.clone()));
+        let board = Arc::new(ReportBoard::new());
+        let info = ServerInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: SystemClock.now(),
+            store_url: store::redact(&config.store_url),
+        };
+        let services = Services::new(engine.clone(), connectors.clone(), hub.clone(), board.clone(), info);
+
+        let (stop, reacting, serving) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
+        let listeners = CancellationToken::new();
+        let (failing, failed) = tokio::sync::mpsc::channel(2);
+        let addresses = (address(&grpc)?, web.as_ref().map(address).transpose()?);
+        serve_grpc(&serving, grpc, services, listeners.clone(), failing.clone());
+        if let Some(web) = web {
+            serve_http(&serving, web, engine.clone(), listeners.clone(), failing);
+        }
+        let owner = format!("server-{}", engine.fresh());
+        for (kind, reactor) in &config.reactors {
+            let identity = Identity {
+                owner: owner.clone(),
+                claim_ms: reactor.claim_ms,
+            };
+            let driver = driver(*kind, reactor, identity, &engine, &connectors, &hub, &board);
+            reacting.spawn(driver.run(stop.clone()));
+        }
+        tracing::info!(grpc = %addresses.0, http = ?addresses.1, store = store::redact(&config.store_url), "serving");
+        let stop = Stop {
+            reactors: stop,
+            reacting,
+            hub,
+            listeners,
+            store,
+        };
+        Ok(Self {
+            grpc: addresses.0,
+            http: addresses.1,
+            stop,
+            serving,
+            failed,
+        })
+    }
+
+    /// Serves until `shutdown`, then stops: takes no more work, finishes what runs, closes the store.
+    ///
+    /// # Errors
+    /// [`NodeError::Serve`] if a listener failed.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), NodeError> {
+        let failure = tokio::select! {
+            () = shutdown.cancelled() => None,
+            failure = self.failed.recv() => failure,
+        };
+        tracing::info!("stopping: no more work is taken");
+        self.stop.reactors.cancel();
+        self.stop.reacting.close();
+        if tokio::time::timeout(GRACE, self.stop.reacting.wait()).await.is_err() {
+            tracing::warn!("some work did not finish in time; its claims run out by themselves");
+        }
+        self.stop.hub.drain().await;
+        self.stop.listeners.cancel();
+        self.serving.close();
+        if tokio::time::timeout(Duration::from_secs(5), self.serving.wait())
+            .await
+            .is_err()
+        {
+            tracing::info!("some streams were still open");
+        }
+        self.stop.store.close().await;
+        tracing::info!("stopped");
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+/// Plaintext without credentials belongs on loopback, unless the operator insists.
+fn check_exposure(config: &NodeConfig) -> Result<(), NodeError> {
+    let host = config
+        .grpc
+        .rsplit_once(':')
+        .map_or(config.grpc.as_str(), |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if loopback || config.insecure {
+        return Ok(());
+    }
+    Err(NodeError::Config(format!(
+        "listening on {:?} would offer plaintext without credentials to the network; listen on 127.0.0.1, or pass --insecure",
+        config.grpc
+    )))
+}
+
+async fn listen(what: &'static str, address: &str, flag: &'static str) -> Result<TcpListener, NodeError> {
+    TcpListener::bind(address).await.map_err(|error| NodeError::Listen {
+        what,
+        address: address.to_owned(),
+        problem: error.to_string(),
+        flag,
+    })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, NodeError> {
+    listener
+        .local_addr()
+        .map_err(|error| NodeError::Serve(error.to_string()))
+}
+
+fn serve_grpc(
+    serving: &TaskTracker,
+    listener: TcpListener,
+    services: Services,
+    stop: CancellationToken,
+    failing: tokio::sync::mpsc::Sender<NodeError>,
+) {
+    // Small answers must not wait for an acknowledgement of the one before.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    serving.spawn(async move {
+        let server = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .add_routes(services.routes())
+            .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+        if let Err(error) = server.await {
+            drop(failing.send(NodeError::Serve(error.to_string())).await);
+        }
+    });
+}
+
+fn serve_http(
+    serving: &TaskTracker,
+    listener: TcpListener,
+    engine: Arc<Engine>,
+    stop: CancellationToken,
+    failing: tokio::sync::mpsc::Sender<NodeError>,
+) {
+    serving.spawn(async move {
+        let server = axum::serve(listener, http::router(engine)).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(error) = server.await {
+            drop(failing.send(NodeError::Serve(error.to_string())).await);
+        }
+    });
+}
+
+fn driver(
+    kind: DueKind,
+    config: &ReactorConfig,
+    identity: Identity,
+    engine: &Arc<Engine>,
+    connectors: &Arc<dyn Connectors>,
+    hub: &Arc<WorkerHub>,
+    board: &Arc<ReportBoard>,
+) -> Driver {
+    let tape: Arc<dyn Tape> = engine.clone();
+    let workers: Arc<dyn Workers> = hub.clone();
+    let connectors = connectors.clone();
+    let reactor: Arc<dyn Reactor> = match kind {
+        DueKind::Recovery => Arc::new(Recovery::new(tape.clone(), workers)),
+        DueKind::Outbox => Arc::new(Outbox {
+            tape: tape.clone(),
+            connectors,
+            identity,
+        }),
+        DueKind::Reconcile => Arc::new(Reconciler {
+            tape: tape.clone(),
+            connectors,
+            workers,
+            identity,
+        }),
+        DueKind::Timers => Arc::new(Timers {
+            tape: tape.clone(),
+            workers,
+            identity,
+        }),
+        DueKind::Compensation => Arc::new(Compensation {
+            tape: tape.clone(),
+            connectors,
+            workers,
+            identity,
+        }),
+    };
+    Driver::new(tape, reactor, config.driver.clone(), board.clone())
+}

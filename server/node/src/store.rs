@@ -1,0 +1,58 @@
+//! Choosing the store by its URL.
+
+use std::sync::Arc;
+
+use tape_store::Store;
+use tape_store_memory::MemoryStore;
+use tape_store_sqlite::{SqliteConfig, SqliteStore};
+
+use crate::node::NodeError;
+
+/// Opens the store that `url` names.
+pub(crate) async fn open(url: &str) -> Result<Arc<dyn Store>, NodeError> {
+    match url.split_once(':').map_or(url, |(scheme, _)| scheme) {
+        "sqlite" => {
+            let config = SqliteConfig::parse(url).map_err(NodeError::Config)?;
+            if let Some(folder) = config.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                std::fs::create_dir_all(folder).map_err(|error| NodeError::Store {
+                    url: url.to_owned(),
+                    problem: format!("{} cannot be made: {error}", folder.display()),
+                })?;
+            }
+            let store = SqliteStore::open(&config).await;
+            let store = store.map_err(|error| NodeError::Store {
+                url: url.to_owned(),
+                problem: error.to_string(),
+            })?;
+            Ok(Arc::new(store))
+        }
+        "memory" => Ok(Arc::new(MemoryStore::new())),
+        _ => Err(NodeError::Config(format!(
+            "{:?} names no store that this server has; write sqlite:<path>, for example sqlite:tape.db",
+            redact(url)
+        ))),
+    }
+}
+
+/// A URL without its password.
+pub(crate) fn redact(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let Some((credentials, host)) = rest.rsplit_once('@') else {
+        return url.to_owned();
+    };
+    let user = credentials.split(':').next().unwrap_or_default();
+    format!("{scheme}://{user}:***@{host}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        assert_eq!(redact("postgres://me:secret@host/db"), "postgres://me:***@host/db");
+        assert_eq!(redact("sqlite:tape.db"), "sqlite:tape.db");
+    }
+}
