@@ -142,19 +142,16 @@ impl Driver {
 
     /// Sleeps until the next row falls due, but no longer than the fallback's interval.
     async fn rest(&self) {
-        let next = match self.tape.next_due(self.reactor.kind()).await {
-            Ok(Some(at)) => u64::try_from(at.since(self.tape.now())).unwrap_or_default(),
+        let until_due = match self.tape.next_due(self.reactor.kind()).await {
+            Ok(Some(at)) => match u64::try_from(at.since(self.tape.now())) {
+                Ok(ms) if ms > 0 => Duration::from_millis(ms),
+                // Due already, and not taken: it is in hand, whose end wakes us, or it rests.
+                _ => self.rows.rest_ends(),
+            },
             // Nothing waits, or the store does not answer: the fallback looks again.
-            Ok(None) | Err(_) => u64::MAX,
+            Ok(None) | Err(_) => Duration::MAX,
         };
-        let until_due = Duration::from_millis(next).max(SLEEP_MIN);
-        // Rows in hand or at rest are due all the same: do not spin on them.
-        let until_due = if self.rows.busy() {
-            until_due.max(Duration::from_millis(20))
-        } else {
-            until_due
-        };
-        tokio::time::sleep(until_due.min(self.config.interval)).await;
+        tokio::time::sleep(until_due.clamp(SLEEP_MIN, self.config.interval)).await;
     }
 }
 
@@ -202,8 +199,15 @@ impl Rows {
         }
     }
 
-    fn busy(&self) -> bool {
-        !self.lock().is_empty()
+    /// How long until the first resting row may be tried again.
+    fn rest_ends(&self) -> Duration {
+        let now = Instant::now();
+        let resting = self.lock();
+        let ends = resting
+            .values()
+            .filter(|row| !row.in_hand)
+            .map(|row| row.until.saturating_duration_since(now));
+        ends.min().unwrap_or(Duration::MAX)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, RowState>> {
