@@ -39,6 +39,8 @@ pub struct HubConfig {
     pub accept_within: Duration,
     /// For a function of the app to answer.
     pub answer_within: Duration,
+    /// For workers to finish what they drive when the server goes away.
+    pub drain_within: Duration,
 }
 
 impl Default for HubConfig {
@@ -48,6 +50,7 @@ impl Default for HubConfig {
             hello_within: Duration::from_secs(10),
             accept_within: Duration::from_secs(5),
             answer_within: Duration::from_secs(30),
+            drain_within: Duration::from_secs(30),
         }
     }
 }
@@ -75,7 +78,6 @@ pub struct WorkerInfo {
 pub struct WorkerHub {
     engine: Arc<Engine>,
     config: HubConfig,
-    version: String,
     workers: Mutex<HashMap<String, Arc<Worker>>>,
     /// A worker has attached: a permit, so that none is missed.
     attached: Notify,
@@ -84,17 +86,23 @@ pub struct WorkerHub {
     calls: AtomicU64,
     turns: AtomicUsize,
     streams: TaskTracker,
-    closing: CancellationToken,
+    /// The server goes away: streams of all services end.
+    pub(crate) closing: CancellationToken,
 }
 
 impl WorkerHub {
-    /// A hub without workers. `version` is what the server calls itself in its welcome.
+    /// A hub without workers.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, config: HubConfig, version: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self {
+    pub fn new(engine: Arc<Engine>) -> Self {
+        Self::with_config(engine, HubConfig::default())
+    }
+
+    /// The same with its own patience.
+    #[must_use]
+    pub fn with_config(engine: Arc<Engine>, config: HubConfig) -> Self {
+        Self {
             engine,
             config,
-            version: version.into(),
             workers: Mutex::default(),
             attached: Notify::new(),
             left: Notify::new(),
@@ -102,7 +110,7 @@ impl WorkerHub {
             turns: AtomicUsize::new(0),
             streams: TaskTracker::new(),
             closing: CancellationToken::new(),
-        })
+        }
     }
 
     /// Everybody who is attached, by app and id.
@@ -127,19 +135,17 @@ impl WorkerHub {
         }
     }
 
-    /// Ends all streams; returns when that is done. Leases stay as they are, whatever the workers were driving: a
-    /// server that goes away says nothing about its workers.
+    /// Ends all streams, those of the workers and those of subscribers; returns when the workers' are ended. Call it
+    /// before the listener stops.
     ///
-    /// With a `grace`, workers are asked to finish what they drive and to end, and get this long for it. Without one they
-    /// are sent back to whichever server comes next.
-    pub async fn drain(&self, grace: Duration) {
-        if !grace.is_zero() {
-            for worker in self.all() {
-                worker.tell(self.next_call_id(), pb::worker_call::Call::Drain(pb::Drain {}));
-            }
-            // Running out of time is as good as being done.
-            drop(tokio::time::timeout(grace, self.empty()).await);
+    /// Workers are asked to finish what they drive, for [`HubConfig::drain_within`] at most. Whoever does not is sent
+    /// back to the next server with its leases as they are: a server that goes away says nothing about its workers.
+    pub async fn drain(&self) {
+        for worker in self.all() {
+            worker.tell(self.next_call_id(), pb::worker_call::Call::Drain(pb::Drain {}));
         }
+        // Running out of time is as good as being done.
+        drop(tokio::time::timeout(self.config.drain_within, self.empty()).await);
         self.closing.cancel();
         self.streams.close();
         self.streams.wait().await;

@@ -16,5 +16,5 @@ mod origin;
 mod services;
 mod status;
 
-pub use hub::{HubConfig, WorkerHub};
+pub use hub::{HubConfig, WorkerHub, WorkerInfo};
 pub use services::{ServerInfo, Services};

@@ -55,6 +55,7 @@ pub(crate) struct Cx {
     pub(crate) hub: Arc<WorkerHub>,
     pub(crate) reports: Arc<dyn Reports>,
     pub(crate) info: ServerInfo,
+    /// The server goes away: subscriptions end, so that its graceful shutdown does not wait for runs to end.
     pub(crate) closing: CancellationToken,
 }
 
@@ -69,7 +70,7 @@ impl Services {
         reports: Arc<dyn Reports>,
         info: ServerInfo,
     ) -> Self {
-        let closing = CancellationToken::new();
+        let closing = hub.closing.clone();
         Self {
             cx: Arc::new(Cx {
                 engine,
@@ -85,7 +86,7 @@ impl Services {
     /// Tape, Admin, Workers, Reactors, Connectors, and with them health and reflection.
     ///
     /// Serve it by `tonic::transport::Server::builder().add_routes(..)`. The caller sets TCP_NODELAY and HTTP/2
-    /// keep-alive there: both belong to its listener.
+    /// keep-alive there: both belong to its listener. [`WorkerHub::drain`] ends what streams.
     #[must_use]
     pub fn routes(&self) -> Routes {
         let cx = || self.cx.clone();
@@ -112,11 +113,5 @@ impl Services {
                 routes
             }
         }
-    }
-
-    /// Ends every subscription, so that a server's graceful shutdown does not wait for runs to end. Subscribers are told
-    /// to come back (UNAVAILABLE).
-    pub fn close(&self) {
-        self.cx.closing.cancel();
     }
 }

@@ -67,7 +67,7 @@ impl WorkerHub {
         let welcome = pb::WorkerCall {
             call_id: String::new(),
             call: Some(pb::worker_call::Call::Welcome(pb::Welcome {
-                server_version: self.version.clone(),
+                server_version: env!("CARGO_PKG_VERSION").to_owned(),
                 heartbeat_interval_ms: i64::try_from(self.config.heartbeat.as_millis()).unwrap_or(i64::MAX),
             })),
         };
