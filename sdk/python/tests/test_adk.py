@@ -15,14 +15,18 @@ from google.adk.agents.run_config import RunConfig, StreamingMode
 from google.adk.apps.app import EventsCompactionConfig
 from google.adk.apps.llm_event_summarizer import LlmEventSummarizer
 from google.adk.events.event import Event
+from google.adk.models.google_llm import Gemini
 from google.adk.tools.agent_tool import AgentTool
 from google.adk.tools.base_tool import BaseTool
+from google.adk.tools.base_toolset import BaseToolset
 from google.adk.tools.exit_loop_tool import exit_loop
+from google.adk.tools.function_tool import FunctionTool
 from google.genai import types
 from script import Script, call, drive, effects_of, reopen, responses, runner_of, said
 
 import tape
 from tape.adk import check_adk_version
+from tape.adk.model import TapeModel, durable
 from tape.client import TapeClient
 
 
@@ -209,6 +213,15 @@ async def test_a_model_that_fails_ends_the_run_as_failed(fake: FakeTape) -> None
     (run,) = fake.runs.values()
     assert run.state.status == pb.RUN_STATUS_FAILED
     assert json.loads(run.state.detail_json) == {"error": {"type": "OSError", "message": "no model"}}
+
+
+async def test_a_wrapped_model_is_still_what_it_was(fake: FakeTape) -> None:
+    agent = agent_of("done")
+    runner_of(fake, agent)
+    assert isinstance(agent.model, Script) and isinstance(agent.model, TapeModel)
+    assert agent.model.model == "script" and agent.model.turns == ["done"]
+    gemini = durable(Gemini(model="gemini-2.5-flash", use_interactions_api=True))
+    assert isinstance(gemini, Gemini) and gemini.use_interactions_api and gemini.model == "gemini-2.5-flash"
 
 
 # ---- Effects
@@ -489,6 +502,15 @@ async def test_a_tool_without_a_body_to_wrap_is_journalled_between_callbacks(fak
     reopen(fake)
     assert responses(await drive(runner_of(fake, agent_of("x", tools=list(tools))), None)) == responses(first)
     assert sorted(ran) == ["broken", "remote"]
+
+
+async def test_a_marked_function_out_of_a_toolset_is_adapted_when_it_is_called(fake: FakeTape) -> None:
+    class Kit(BaseToolset):
+        async def get_tools(self, readonly_context: Any = None) -> list[BaseTool]:
+            return [FunctionTool(wire_tool())]
+
+    events = await drive(runner_of(fake, agent_of(call("wire", to="x"), "done", tools=[Kit()])))
+    assert responses(events)["wire"]["status"] == "confirmed" and len(fake.wires) == 1
 
 
 async def test_an_agents_own_guard_keeps_an_effect_from_beginning(fake: FakeTape) -> None:

@@ -64,9 +64,9 @@ def _wrap_summarizer(summarizer: Any) -> None:
     """A summarizer asks its model without any callback: its answers are decisions all the same."""
     from google.adk.models.base_llm import BaseLlm
 
-    from tape.adk.model import TapeModel
+    from tape.adk.model import durable
 
     for attribute in ("_llm", "llm"):
         model = getattr(summarizer, attribute, None)
-        if isinstance(model, BaseLlm) and not isinstance(model, TapeModel):
-            setattr(summarizer, attribute, TapeModel(model))
+        if isinstance(model, BaseLlm):
+            setattr(summarizer, attribute, durable(model))

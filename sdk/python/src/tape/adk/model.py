@@ -148,6 +148,20 @@ class TapeModel(BaseLlm):
             yield response
 
 
+def durable(inner: BaseLlm) -> TapeModel:
+    """`inner`, wrapped. The wrapper is also an instance of its class, because ADK asks models what they are: whether they
+    pair calls by id, whether they keep the conversation themselves."""
+    if isinstance(inner, TapeModel):
+        return inner
+    fields: dict[str, Any] = {**inner.__dict__, "model": inner.model, "inner": inner}
+    try:
+        kind: type[TapeModel] = type(f"Tape{type(inner).__name__}", (TapeModel, type(inner)), {})
+        return kind.model_construct(None, **fields)
+    except Exception as error:
+        _log.debug("%s cannot be derived from; it is wrapped all the same: %s", type(inner).__name__, error)
+        return TapeModel(inner)
+
+
 def describe(run: DurableRun, chain: str, llm_request: LlmRequest) -> dict[str, Any]:
     """What the model is asked, for the journal: a hash of all of it, and only what the last request did not have."""
     whole = llm_request.model_dump(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from dataclasses import dataclass
 from typing import Any
 
 from google.adk.agents.callback_context import CallbackContext
@@ -21,10 +20,10 @@ from google.adk.tools.tool_context import ToolContext
 
 from tape import effects
 from tape.adk.model import Ask, current_ask
+from tape.adk.tools import ADAPTED, CurrentTool, adapt, current_tool, tool_call
 from tape.effects import ToolCall
-from tape.run import DurableRun, current_run
-
-ADAPTED = "__tape_adapted__"
+from tape.run import current_run
+from tape.tools import spec_of
 
 # Tools that steer the agent itself: a recorded result in their place would lose the transfer, the exit, the question.
 _CONTROL_NAMES = frozenset(
@@ -44,16 +43,6 @@ _CONTROL_MODULES = (
 )
 
 
-@dataclass
-class CurrentTool:
-    """The tool that ADK is about to run in this task."""
-
-    run: DurableRun
-    tool_context: ToolContext
-    args: dict[str, Any]
-
-
-current_tool: contextvars.ContextVar[CurrentTool | None] = contextvars.ContextVar("tape_current_tool", default=None)
 # Inside an agent that runs as a tool: the call that it runs for, the same on every attempt.
 nested_scope: contextvars.ContextVar[str] = contextvars.ContextVar("tape_nested_scope", default="")
 
@@ -85,6 +74,8 @@ class TapePlugin(BasePlugin):
             return None
         run.check()
         current_tool.set(CurrentTool(run, tool_context, tool_args))
+        if spec_of(getattr(tool, "func", None)) is not None:
+            adapt(tool)  # a marked function that came out of a toolset; the others are adapted already
         if isinstance(tool, AgentTool):
             nested_scope.set(f"{nested_scope.get()}/{tool_context.function_call_id}")
         if not _journalled_here(tool):
@@ -126,34 +117,6 @@ class TapePlugin(BasePlugin):
             call.run.closed(call.key)
 
 
-def tool_call(
-    run: DurableRun, tool: str, args: dict[str, Any], tool_context: ToolContext, names: dict[str, Any] | None = None
-) -> ToolCall:
-    """The call's place in the journal. `names` are the arguments as the body gets them."""
-    call_id = tool_context.function_call_id or ""
-    known = run.calls.get(call_id)
-    if known is None:
-        # Asked for before this run began: an answer to a confirmation, a credential.
-        index, count = max(run.decisions.last_index, 0), 0
-        custom = f"{run.run_id}/call/{call_id}/{tool}"
-    else:
-        index, _, count = known
-        custom = ""
-    call = ToolCall(
-        run=run,
-        tool=tool,
-        call_id=call_id,
-        args=names if names is not None else args,
-        decision_index=index,
-        call_index=count,
-        tool_context=tool_context,
-        read_actions=lambda: _read_actions(tool_context),
-        apply_actions=lambda actions: _apply_actions(tool_context, actions),
-    )
-    call.key = custom
-    return call
-
-
 def _journalled_here(tool: BaseTool) -> bool:
     function = getattr(tool, "func", None)
     if function is not None and getattr(function, ADAPTED, False):
@@ -161,25 +124,6 @@ def _journalled_here(tool: BaseTool) -> bool:
     if tool.is_long_running or isinstance(tool, AgentTool) or tool.name in _CONTROL_NAMES:
         return False
     return not type(tool).__module__.startswith(_CONTROL_MODULES)
-
-
-def _read_actions(tool_context: ToolContext) -> dict[str, Any]:
-    actions = tool_context.actions.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-    for asked in ("requested_auth_configs", "requested_tool_confirmations"):
-        actions.pop(asked, None)
-    state = {key: value for key, value in actions.pop("state_delta", {}).items() if not key.startswith("temp:")}
-    return {**actions, "state_delta": state} if state else actions
-
-
-def _apply_actions(tool_context: ToolContext, actions: dict[str, Any]) -> None:
-    for name, value in actions.items():
-        if name == "state_delta":
-            for key, item in value.items():
-                tool_context.state[key] = item
-        elif name == "artifact_delta":
-            tool_context.actions.artifact_delta.update(value)
-        else:
-            setattr(tool_context.actions, name, value)
 
 
 def _is_plain(error: BaseException) -> bool:

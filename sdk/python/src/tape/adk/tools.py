@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from google.adk.tools.function_tool import FunctionTool
 from google.adk.tools.long_running_tool import LongRunningFunctionTool
+from google.adk.tools.tool_context import ToolContext
 
 from tape import effects
-from tape.adk.plugin import ADAPTED, current_tool, tool_call
-from tape.effects import current_call
+from tape.effects import ToolCall, current_call
 from tape.gates import Parked
+from tape.run import DurableRun
 from tape.tools import EffectSpec, GateSpec, OutboxSpec, ToolSpec, spec_of
 
+ADAPTED = "__tape_adapted__"
 _PLAIN = EffectSpec(semantics="observe_only")
+
+
+@dataclass
+class CurrentTool:
+    """The tool that ADK is about to run in this task."""
+
+    run: DurableRun
+    tool_context: ToolContext
+    args: dict[str, Any]
+
+
+current_tool: contextvars.ContextVar[CurrentTool | None] = contextvars.ContextVar("tape_current_tool", default=None)
 
 
 def adapt(tool: Any) -> Any:
@@ -40,8 +56,8 @@ def adapt(tool: Any) -> Any:
         return tool
     if inspect.isasyncgenfunction(body) or inspect.isgeneratorfunction(body):
         return tool
-    if spec is None and tool.is_long_running:
-        return tool  # its answer comes from outside; there is no result to record
+    if spec is None and (tool.is_long_running or type(tool).run_async is not FunctionTool.run_async):
+        return tool  # its answer comes from outside, or the function is not all that it does: see the plugin
     tool.func = _adapter(body, tool.name, spec or _PLAIN, explicit=spec is not None)
     return tool
 
@@ -91,3 +107,50 @@ async def _invoke(body: Callable[..., Any], kwargs: dict[str, Any], *, in_thread
         return await body(**kwargs)
     result = await asyncio.to_thread(body, **kwargs) if in_thread else body(**kwargs)
     return await result if inspect.isawaitable(result) else result
+
+
+def tool_call(
+    run: DurableRun, tool: str, args: dict[str, Any], tool_context: ToolContext, names: dict[str, Any] | None = None
+) -> ToolCall:
+    """The call's place in the journal. `names` are the arguments as the body gets them."""
+    call_id = tool_context.function_call_id or ""
+    known = run.calls.get(call_id)
+    if known is None:
+        # Asked for before this run began: an answer to a confirmation, a credential.
+        index, count = max(run.decisions.last_index, 0), 0
+        custom = f"{run.run_id}/call/{call_id}/{tool}"
+    else:
+        index, _, count = known
+        custom = ""
+    call = ToolCall(
+        run=run,
+        tool=tool,
+        call_id=call_id,
+        args=names if names is not None else args,
+        decision_index=index,
+        call_index=count,
+        tool_context=tool_context,
+        read_actions=lambda: _read_actions(tool_context),
+        apply_actions=lambda actions: _apply_actions(tool_context, actions),
+    )
+    call.key = custom
+    return call
+
+
+def _read_actions(tool_context: ToolContext) -> dict[str, Any]:
+    actions = tool_context.actions.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    for asked in ("requested_auth_configs", "requested_tool_confirmations"):
+        actions.pop(asked, None)
+    state = {key: value for key, value in actions.pop("state_delta", {}).items() if not key.startswith("temp:")}
+    return {**actions, "state_delta": state} if state else actions
+
+
+def _apply_actions(tool_context: ToolContext, actions: dict[str, Any]) -> None:
+    for name, value in actions.items():
+        if name == "state_delta":
+            for key, item in value.items():
+                tool_context.state[key] = item
+        elif name == "artifact_delta":
+            tool_context.actions.artifact_delta.update(value)
+        else:
+            setattr(tool_context.actions, name, value)

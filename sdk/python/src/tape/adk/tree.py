@@ -8,7 +8,7 @@ from typing import Any
 from google.adk.agents.llm_agent import LlmAgent
 from google.adk.tools.agent_tool import AgentTool
 
-from tape.adk.model import TapeModel
+from tape.adk.model import TapeModel, durable
 from tape.adk.tools import adapt
 
 
@@ -19,7 +19,7 @@ def wrap_tree(root: Any) -> None:
             continue
         # An agent without a model of its own takes its parent's, which is wrapped there.
         if (agent.model or agent.parent_agent is None) and not isinstance(agent.model, TapeModel):
-            agent.model = TapeModel(agent.canonical_model)
+            agent.model = durable(agent.canonical_model)
         agent.tools = [adapt(tool) for tool in agent.tools]
 
 
