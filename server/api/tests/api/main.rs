@@ -1,0 +1,12 @@
+//! The contract over a real connection: a server in this process on a loopback port, over a store in memory.
+
+mod admin;
+mod driver;
+mod feed;
+mod gates;
+mod outbox;
+mod outside;
+mod refusals;
+mod sessions;
+mod support;
+mod workers;
