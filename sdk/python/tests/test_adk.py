@@ -351,6 +351,25 @@ async def test_an_unknown_effect_waits_for_whoever_finds_out(fake: FakeTape) -> 
     assert calls == [1]
 
 
+async def test_an_unknown_effect_that_is_found_absent_is_done_again_with_its_key(fake: FakeTape) -> None:
+    keys: list[str] = []
+
+    @tape.effect
+    def send(tool_context: Any) -> str:
+        """Lose the first answer."""
+        keys.append(tape.idempotency_key(tool_context))
+        if len(keys) == 1:
+            raise tape.AckLost("timed out")
+        return "sent"
+
+    driving = asyncio.create_task(drive(runner_of(fake, agent_of(call("send"), "done", tools=[send]))))
+    effect = await until(lambda: fake.runs and effects_of(fake.runs["r-1"]).get("send"))
+    await until(lambda: effect.status == pb.EFFECT_STATUS_UNKNOWN)
+    fake.settle(fake.runs["r-1"], effect, pb.EFFECT_STATUS_PENDING)
+    assert responses(await driving) == {"send": {"result": "sent"}}
+    assert keys == ["r-1/d-0/send/0"] * 2
+
+
 async def test_nothing_is_journalled_as_a_null_result(fake: FakeTape) -> None:
     def silent() -> None:
         """Say nothing."""

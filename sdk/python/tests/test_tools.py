@@ -8,7 +8,7 @@ import pytest
 
 import tape
 from tape import functions
-from tape.effects import shape
+from tape.shapes import shape
 from tape.testing import tool_call
 from tape.tools import call_by_name, spec_of
 

@@ -18,7 +18,7 @@ from google.adk.tools.agent_tool import AgentTool
 from google.adk.tools.base_tool import BaseTool
 from google.adk.tools.tool_context import ToolContext
 
-from tape import effects
+from tape import inline
 from tape.adk.model import Ask, current_ask
 from tape.adk.tools import ADAPTED, CurrentTool, adapt, current_tool, tool_call
 from tape.effects import ToolCall
@@ -81,7 +81,7 @@ class TapePlugin(BasePlugin):
         if not _journalled_here(tool):
             return None
         call = tool_call(run, tool.name, tool_args, tool_context)
-        replayed, result = await effects.begin_plain(call)
+        replayed, result = await inline.begin_plain(call)
         if replayed:
             return result
         self._open[id(tool_context)] = call
@@ -95,7 +95,7 @@ class TapePlugin(BasePlugin):
         if call is None:
             return None
         try:
-            await effects.confirm(call, result)
+            await inline.confirm(call, result)
         finally:
             call.run.closed(call.key)
         return None
@@ -112,7 +112,7 @@ class TapePlugin(BasePlugin):
             if isinstance(error, asyncio.CancelledError):
                 call.run.interrupted = True  # it only read: it stays PENDING, and the next driver calls it again
                 return None
-            return await effects.fail(call, error)
+            return await inline.fail(call, error)
         finally:
             call.run.closed(call.key)
 

@@ -14,10 +14,12 @@ from google.adk.tools.function_tool import FunctionTool
 from google.adk.tools.long_running_tool import LongRunningFunctionTool
 from google.adk.tools.tool_context import ToolContext
 
-from tape import effects
 from tape.effects import ToolCall, current_call
 from tape.gates import Parked
+from tape.inline import run_inline
+from tape.outbox import run_outbox
 from tape.run import DurableRun
+from tape.shapes import shape
 from tape.tools import EffectSpec, GateSpec, OutboxSpec, ToolSpec, spec_of
 
 ADAPTED = "__tape_adapted__"
@@ -85,18 +87,18 @@ def _adapter(body: Callable[..., Any], name: str, spec: ToolSpec, *, explicit: b
                 current_call.reset(token)
 
         if isinstance(spec, OutboxSpec):
-            return await effects.run_outbox(call, spec, run_body)
+            return await run_outbox(call, spec, run_body)
         if isinstance(spec, GateSpec):
             call.timeout_ms = spec.timeout_ms
             try:
-                return effects.shape(await run_body())
+                return shape(await run_body())
             except Parked:
                 return None  # no answer yet: ADK ends the turn without one, and siblings finish
             except Exception as error:
                 return {"error": f"{type(error).__name__}: {error}"}
         if not spec.journalled:
             return await run_body()
-        return await effects.run_inline(call, spec, run_body)
+        return await run_inline(call, spec, run_body)
 
     setattr(adapter, ADAPTED, True)
     return adapter
