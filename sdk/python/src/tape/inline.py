@@ -53,6 +53,7 @@ async def run_inline(call: ToolCall, spec: EffectSpec, body: Body) -> Any:
             status_check=spec.status_check,
         )
     except (SafetyRefused, NotGranted, InvalidRequest) as refusal:
+        _log.warning("the server refuses %s: %s", call.tool, refusal)
         return {"error": str(refusal)}
     if begun.status in _SETTLED:
         return _replay(call, begun)

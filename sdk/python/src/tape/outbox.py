@@ -68,6 +68,7 @@ async def run_outbox(call: ToolCall, spec: OutboxSpec, body: Body) -> dict[str, 
             allow_unsafe=spec.allow_unsafe,
         )
     except (SafetyRefused, NotGranted, InvalidRequest) as refusal:
+        _log.warning("the server refuses %s: %s", call.tool, refusal)
         return {"status": "failed", "error": str(refusal)}
     if begun.deduplicated:
         owner = begun.owner_run_id
