@@ -22,7 +22,9 @@ def enable(on: bool = True) -> None:
 
 def emit(event: str, **facts: Any) -> None:
     """Tell one event."""
-    _log.info("%s %s", event, " ".join(f"{name}={value}" for name, value in facts.items()))
+    # Where the two streams are shown in one window, once is enough.
+    level = logging.DEBUG if _state["on"] else logging.INFO
+    _log.log(level, "%s %s", event, " ".join(f"{name}={value}" for name, value in facts.items()))
     if _state["on"]:
         line = json.dumps({"event": event, "ts_ms": int(time.time() * 1000), **facts}, default=str)
         try:
