@@ -1,0 +1,7 @@
+//! `tape`: what people do with Tape.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tape_cli::tape()
+}

@@ -1,0 +1,334 @@
+//! `tape doctor`: what is wrong, with the cure beside it. `--dump-run`: everything about one run.
+
+use std::time::Duration;
+
+use console::Term;
+use serde::Serialize;
+use tape_node::project::Project;
+use tokio::time::sleep;
+
+use crate::cx::Cx;
+use crate::exit::Exit;
+use crate::python;
+use crate::server::{OpenEffect, RunFilter, Server, Stats, run_status};
+use crate::ui::{self, Mark};
+
+/// How often `--live` looks again.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Work that waits longer than this for a reactor is a sign that it does not keep up.
+const LAG_MAX_MS: i64 = 30_000;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Look again every two seconds until Ctrl-C
+    #[arg(long, conflicts_with = "dump_run")]
+    live: bool,
+    /// Print everything about one run as JSON: its rows, its attempts with their evidence, its journal
+    #[arg(long, value_name = "RUN")]
+    dump_run: Option<String>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    what: String,
+    ok: bool,
+    /// What to do; empty if all is well.
+    cure: String,
+    #[serde(skip)]
+    exit: Exit,
+}
+
+impl Check {
+    fn fine(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            ok: true,
+            cure: String::new(),
+            exit: Exit::Fine,
+        }
+    }
+
+    fn bad(what: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            ok: false,
+            cure: cure.into(),
+            exit: Exit::Failed,
+        }
+    }
+
+    fn with(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+}
+
+pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
+    if let Some(run_id) = &args.dump_run {
+        let connected = cx.server_or_glance().await?;
+        let dump = connected.server.dump(run_id).await;
+        connected.close().await;
+        ui::json(&dump?)?;
+        return Ok(Exit::Fine);
+    }
+    if !args.live {
+        let checks = examine(cx).await;
+        show(&checks, cx)?;
+        return Ok(worst(&checks));
+    }
+    let terminal = Term::stdout();
+    loop {
+        let checks = examine(cx).await;
+        if terminal.is_term() && !cx.is_json() {
+            terminal.clear_screen()?;
+        }
+        show(&checks, cx)?;
+        sleep(AGAIN).await;
+    }
+}
+
+fn show(checks: &[Check], cx: &Cx) -> anyhow::Result<()> {
+    if cx.is_json() {
+        return ui::json(&checks);
+    }
+    for check in checks {
+        let mark = if check.ok { Mark::Tick } else { Mark::Cross };
+        ui::marked(mark, &check.what)?;
+        if !check.cure.is_empty() {
+            ui::line(format!("    {}", check.cure))?;
+        }
+    }
+    Ok(())
+}
+
+fn worst(checks: &[Check]) -> Exit {
+    checks.iter().map(|check| check.exit).max().unwrap_or(Exit::Fine)
+}
+
+async fn examine(cx: &Cx) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let project = match cx.project_if_any() {
+        Ok(Some(project)) => {
+            checks.push(Check::fine(format!("tape.yaml describes project `{}`", project.name)));
+            Some(project)
+        }
+        Ok(None) => None,
+        Err(error) => {
+            checks.push(Check::bad("tape.yaml", format!("{error:#}")));
+            None
+        }
+    };
+    if let Some(project) = &project {
+        checks.extend(components(project));
+        checks.extend(interpreter(project).await);
+    }
+    match cx.server().await {
+        Ok(server) => checks.extend(running(&server, project.as_ref()).await),
+        Err(error) => checks.push(Check::bad("server", format!("{error:#}"))),
+    }
+    checks
+}
+
+fn components(project: &Project) -> Vec<Check> {
+    let check = |(name, connector): (&String, &tape_node::project::Connector)| {
+        let file = project.root.join(&connector.source);
+        if file.is_file() {
+            Check::fine(format!("connector `{name}` has its component, {}", connector.source))
+        } else {
+            Check::bad(
+                format!("connector `{name}` has no component"),
+                format!(
+                    "{} is not there: build it, or correct tape.connectors.{name}.source",
+                    file.display()
+                ),
+            )
+        }
+    };
+    project.connectors.iter().map(check).collect()
+}
+
+async fn interpreter(project: &Project) -> Vec<Check> {
+    let Some(agent) = &project.agent else { return Vec::new() };
+    let command = python::resolve(&agent.command, &project.root);
+    if !agent
+        .command
+        .first()
+        .is_some_and(|first| python::is_bare(&first.into()))
+    {
+        return Vec::new();
+    }
+    let Some(program) = command.first() else {
+        return Vec::new();
+    };
+    let asked = python::ask(program.as_ref(), &project.root).await;
+    let judged = asked.and_then(|python| python.need(&agent.framework).map(|()| python));
+    vec![match judged {
+        Ok(python) => Check::fine(format!(
+            "Python {} at {} has the SDK",
+            python.version,
+            python.program.display()
+        )),
+        Err(error) => Check::bad("Python", format!("{error:#}")),
+    }]
+}
+
+async fn running(server: &Server, project: Option<&Project>) -> Vec<Check> {
+    let stats = match server.stats().await {
+        Ok(stats) => stats,
+        Err(error) => return vec![Check::bad("server", error.to_string())],
+    };
+    let mut checks = vec![Check::fine(format!(
+        "server {} answers at {}",
+        stats.server_version,
+        server.url()
+    ))];
+    match server
+        .runs(&RunFilter {
+            limit: Some(1),
+            ..RunFilter::default()
+        })
+        .await
+    {
+        Ok(_) => checks.push(Check::fine(format!("store {} answers", stats.store_url))),
+        Err(error) => checks.push(Check::bad(format!("store {}", stats.store_url), error.to_string())),
+    }
+    checks.extend(reactors(&stats));
+    checks.extend(workers(&stats, project));
+    checks.extend(connectors(&stats, project));
+    checks.extend(stuck(server).await);
+    checks
+}
+
+/// A reactor that runs keeps its lag small.
+fn reactors(stats: &Stats) -> Vec<Check> {
+    let now_ms = crate::commands::status::now_ms(stats, &[]);
+    let check = |one: &crate::server::Reactor| {
+        let lag_ms = if one.due == 0 { 0 } else { now_ms - one.oldest_due_at_ms };
+        if !one.enabled {
+            return Check::bad(
+                format!("reactor {} does not run here", one.kind),
+                "Start it here (tape-server --reactors all), or make sure that another process runs it.",
+            );
+        }
+        if lag_ms > LAG_MAX_MS {
+            let why = if one.last_error.is_empty() {
+                String::new()
+            } else {
+                format!(" Its last error: {}", one.last_error)
+            };
+            return Check::bad(
+                format!(
+                    "reactor {} is {} behind, {} rows are due",
+                    one.kind,
+                    ui::age(lag_ms),
+                    one.due
+                ),
+                format!("`tape status` tells what waits.{why}"),
+            );
+        }
+        Check::fine(format!("reactor {} runs, {} due", one.kind, one.due))
+    };
+    stats.reactors.iter().map(check).collect()
+}
+
+fn workers(stats: &Stats, project: Option<&Project>) -> Vec<Check> {
+    let Some(project) = project.filter(|project| project.agent.is_some()) else {
+        return Vec::new();
+    };
+    let app = project.app_name();
+    let attached = stats.workers.iter().filter(|worker| worker.app == app).count();
+    vec![if attached > 0 {
+        Check::fine(format!("{attached} worker(s) of `{app}` attached"))
+    } else {
+        Check::bad(
+            format!("no worker of `{app}` is attached: its runs stay RUNNABLE"),
+            "Start one: `tape dev`, or the agent.command of tape.yaml in the project's folder.",
+        )
+    }]
+}
+
+fn connectors(stats: &Stats, project: Option<&Project>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for name in project.iter().flat_map(|project| project.connectors.keys()) {
+        let Some(loaded) = stats.connectors.iter().find(|one| one.name == *name) else {
+            checks.push(Check::bad(
+                format!("connector `{name}` is not loaded"),
+                "The server was started without this project: start it with --config tape.yaml, or by `tape dev`.",
+            ));
+            continue;
+        };
+        checks.push(match loaded.circuit.as_str() {
+            "open" => Check::bad(
+                format!("connector `{name}` rests after failures"),
+                format!("The upstream, or the connector, fails: {}", loaded.last_error),
+            ),
+            _ => Check::fine(format!(
+                "connector `{name}` {} is loaded, {} calls",
+                loaded.version, loaded.calls
+            )),
+        });
+    }
+    for effect in &stats.unserved {
+        checks.push(Check::bad(
+            format!(
+                "nobody serves connector `{}` for {}",
+                effect.connector, effect.idempotency_key
+            ),
+            "Add the connector to tape.yaml, or start the process that serves it.",
+        ));
+    }
+    checks
+}
+
+async fn stuck(server: &Server) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let filter = RunFilter {
+        statuses: run_status("STUCK").into_iter().collect(),
+        ..RunFilter::default()
+    };
+    match server.runs(&filter).await {
+        Err(error) => checks.push(Check::bad("runs", error.to_string())),
+        Ok(runs) => checks.extend(runs.into_iter().map(|run| {
+            let cure = format!(
+                "{} Look: `tape doctor --dump-run {}`. Then `tape redrive {0}`.",
+                run.last_error, run.run_id
+            );
+            Check::bad(format!("run {} is STUCK", run.run_id), cure.trim_start()).with(Exit::Stuck)
+        })),
+    }
+    match server.doubtful_effects().await {
+        Err(error) => checks.push(Check::bad("effects in doubt", error.to_string())),
+        Ok(effects) => checks.extend(effects.iter().map(doubt)),
+    }
+    match server.stuck_obligations().await {
+        Err(error) => checks.push(Check::bad("obligations", error.to_string())),
+        Ok(obligations) => checks.extend(obligations.into_iter().map(|one| {
+            let what = format!("obligation {} is STUCK: {} was not undone", one.id, one.effect_key);
+            let cure = format!(
+                "{} Undo it by hand, then: tape resolve --obligation {} --as compensated --reason TEXT",
+                one.last_error, one.id
+            );
+            Check::bad(what, cure.trim_start()).with(Exit::Stuck)
+        })),
+    }
+    if checks.is_empty() {
+        checks.push(Check::fine("nothing is UNKNOWN, nothing is STUCK"));
+    }
+    checks
+}
+
+fn doubt(effect: &OpenEffect) -> Check {
+    let key = &effect.idempotency_key;
+    if effect.status != "STUCK" {
+        return Check::bad(
+            format!("effect {key} is UNKNOWN"),
+            "The reconciler is asking the upstream; nothing to do yet.",
+        )
+        .with(Exit::Unknown);
+    }
+    let cure = format!(
+        "{} Look into the upstream's books, then: tape resolve --effect {key} --as confirmed|failed --reason TEXT",
+        effect.last_error
+    );
+    Check::bad(format!("effect {key} is STUCK"), cure.trim_start()).with(Exit::Stuck)
+}

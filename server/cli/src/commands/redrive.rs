@@ -1,0 +1,20 @@
+//! `tape redrive`: wake a run up.
+
+use crate::commands::status::show;
+use crate::cx::Cx;
+use crate::exit::Exit;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The run
+    run_id: String,
+    /// Why; goes into the journal
+    #[arg(long, default_value = "redriven by an operator")]
+    reason: String,
+}
+
+pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
+    let run = cx.server().await?.redrive(&args.run_id, &args.reason).await?;
+    show(&run, cx)?;
+    Ok(Exit::Fine)
+}

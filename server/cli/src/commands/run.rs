@@ -1,0 +1,94 @@
+//! `tape run`: start a run of the project's app.
+
+use std::pin::pin;
+
+use anyhow::{Context, bail};
+use futures_util::StreamExt;
+use serde_json::Value;
+
+use crate::commands::status::show;
+use crate::cx::Cx;
+use crate::exit::Exit;
+use crate::ui;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// What the run is asked: a sentence, or a JSON object in the framework's own message form
+    message: String,
+    /// The app [default: the project's]
+    #[arg(long)]
+    app: Option<String>,
+    /// On whose behalf
+    #[arg(long, default_value = "user")]
+    user: String,
+    /// In which of the user's sessions [default: a new one]
+    #[arg(long)]
+    session: Option<String>,
+    /// Wait until the run has ended, and show what it came to
+    #[arg(long)]
+    wait: bool,
+}
+
+pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
+    let app = match (&args.app, cx.project_if_any()?) {
+        (Some(app), _) => app.clone(),
+        (None, Some(project)) => project.app_name().to_owned(),
+        (None, None) => bail!("there is no tape.yaml here, so say which app: --app NAME"),
+    };
+    let server = cx.server().await?;
+    let session = args.session.unwrap_or_else(|| format!("s-{}", std::process::id()));
+    let started = server
+        .start_run(&app, &args.user, &session, input(&args.message)?)
+        .await?;
+    if !args.wait {
+        if cx.is_json() {
+            ui::json(&started)?;
+        } else {
+            ui::line(&started.run_id)?;
+            ui::talk(format!(
+                "Started. `tape status --follow` shows it; `tape tail {}` its journal.",
+                started.run_id
+            ));
+        }
+        return Ok(Exit::Fine);
+    }
+    let waiting = ui::Progress::start(format!("{} runs", started.run_id));
+    let mut journal = pin!(server.journal(&started.run_id, 0).await?);
+    while let Some(entry) = journal.next().await {
+        entry.context("follow the run")?;
+    }
+    drop(waiting);
+    let ended = server.run(&started.run_id).await?;
+    show(&ended, cx)?;
+    Ok(match ended.status {
+        "TERMINAL" => Exit::Fine,
+        "STUCK" => Exit::Stuck,
+        _ => Exit::Failed,
+    })
+}
+
+/// A JSON object as it is; anything else as a sentence.
+fn input(message: &str) -> anyhow::Result<String> {
+    if message.trim().is_empty() {
+        bail!(
+            "an empty message asks nothing. Say what the run is to do, for example: tape run 'Pay 12.00 EUR to ACME for lunch'"
+        );
+    }
+    match serde_json::from_str(message) {
+        Ok(Value::Object(_)) => Ok(message.to_owned()),
+        _ => Ok(Value::String(message.to_owned()).to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_is_quoted_and_an_object_is_not() {
+        assert_eq!(input("Pay \"ACME\"").unwrap(), r#""Pay \"ACME\"""#);
+        assert_eq!(input("12").unwrap(), r#""12""#);
+        assert_eq!(input(r#"{"parts":[]}"#).unwrap(), r#"{"parts":[]}"#);
+        assert!(input("  ").is_err());
+    }
+}

@@ -1,0 +1,365 @@
+//! `tape status`: runs, reactors and their lag, work that waits. With `--follow` redrawn as it changes.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use console::Term;
+use serde::Serialize;
+use tokio::time::sleep;
+
+use crate::cx::Cx;
+use crate::exit::Exit;
+use crate::server::{OpenEffect, Run, RunFilter, Server, Stats, run_status, run_statuses};
+use crate::ui;
+
+/// How often it is redrawn.
+const REDRAW: Duration = Duration::from_millis(500);
+/// Runs that are shown unless all are wanted.
+const SHOWN: usize = 20;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Redraw until Ctrl-C
+    #[arg(long, short)]
+    follow: bool,
+    /// All runs, not only the newest
+    #[arg(long)]
+    all: bool,
+    /// Only runs of this app
+    #[arg(long)]
+    app: Option<String>,
+    /// Only runs in this status, for example stuck
+    #[arg(long)]
+    status: Option<String>,
+}
+
+/// One look at a server.
+#[derive(Serialize)]
+struct Look {
+    url: String,
+    server: Stats,
+    runs: Vec<Run>,
+    doubtful_effects: Vec<OpenEffect>,
+    #[serde(skip)]
+    more: bool,
+}
+
+pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
+    let filter = filter(&args)?;
+    if args.follow {
+        // A store that nobody changes has nothing to follow.
+        let server = cx.server().await?;
+        return follow(&server, &filter, args.all, cx).await;
+    }
+    let connected = cx.server_or_glance().await?;
+    let looked = look(&connected.server, &filter, args.all).await;
+    let glance = connected.is_glance();
+    connected.close().await;
+    let look = looked?;
+    if cx.is_json() {
+        ui::json(&look)?;
+    } else {
+        ui::line(render(&look, glance))?;
+    }
+    Ok(exit(&look))
+}
+
+async fn follow(server: &Server, filter: &RunFilter, all: bool, cx: &Cx) -> anyhow::Result<Exit> {
+    let terminal = Term::stdout();
+    let mut before = String::new();
+    loop {
+        let text = match look(server, filter, all).await {
+            Ok(look) if cx.is_json() => serde_json::to_string(&look)?,
+            Ok(look) => render(&look, false),
+            Err(error) if cx.is_json() => serde_json::json!({ "error": error.to_string() }).to_string(),
+            Err(error) => format!("{} {error:#}", ui::Mark::Cross.sign()),
+        };
+        if cx.is_json() {
+            // Not what is redrawn but what has changed.
+            if text != before {
+                ui::line(&text)?;
+            }
+        } else if terminal.is_term() {
+            let (height, width) = terminal.size();
+            terminal.clear_screen()?;
+            ui::line(fitted(&text, height.into(), width.into()))?;
+        } else if text != before {
+            ui::line(&text)?;
+            ui::line("")?;
+        }
+        before = text;
+        sleep(REDRAW).await;
+    }
+}
+
+/// As much of `text` as fits on a screen, so that redrawing does not scroll.
+fn fitted(text: &str, height: usize, width: usize) -> String {
+    let lines = text.lines().take(height.saturating_sub(1).max(1));
+    let cut = lines.map(|line| console::truncate_str(line, width.max(20), "…").into_owned());
+    cut.collect::<Vec<_>>().join("\n")
+}
+
+fn filter(args: &Args) -> anyhow::Result<RunFilter> {
+    let statuses = match &args.status {
+        None => Vec::new(),
+        Some(name) => match run_status(name) {
+            Some(number) => vec![number],
+            None => bail!(
+                "--status {name}: there is no such status. Known: {}",
+                run_statuses().join(", ").to_lowercase()
+            ),
+        },
+    };
+    Ok(RunFilter {
+        app: args.app.clone().unwrap_or_default(),
+        statuses,
+        // One more than is shown tells whether there are more.
+        limit: (!args.all).then_some(SHOWN + 1),
+    })
+}
+
+async fn look(server: &Server, filter: &RunFilter, all: bool) -> anyhow::Result<Look> {
+    let stats = server.stats().await?;
+    let mut runs = server.runs(filter).await?;
+    let more = !all && runs.len() > SHOWN;
+    if more {
+        runs.truncate(SHOWN);
+    }
+    Ok(Look {
+        url: server.url().to_owned(),
+        server: stats,
+        runs,
+        doubtful_effects: server.doubtful_effects().await?,
+        more,
+    })
+}
+
+fn exit(look: &Look) -> Exit {
+    let stuck = look.runs.iter().any(|run| run.status == "STUCK");
+    let doubts = look.doubtful_effects.iter().map(|effect| {
+        if effect.status == "STUCK" {
+            Exit::Stuck
+        } else {
+            Exit::Unknown
+        }
+    });
+    doubts
+        .chain([if stuck { Exit::Stuck } else { Exit::Fine }])
+        .max()
+        .unwrap_or(Exit::Fine)
+}
+
+fn render(look: &Look, glance: bool) -> String {
+    let now_ms = now_ms(&look.server, &look.runs);
+    let mut blocks = Vec::new();
+    if !glance {
+        blocks.push(server_block(look, now_ms));
+    }
+    if look.runs.is_empty() {
+        blocks.push("no runs".to_owned());
+    } else {
+        blocks.push(runs_block(look, now_ms));
+    }
+    if !look.doubtful_effects.is_empty() {
+        let rows: Vec<_> = look.doubtful_effects.iter().map(doubt_row).collect();
+        blocks.push(ui::table(["IN DOUBT", "STATUS", "CONNECTOR", "WHY"], &rows));
+    }
+    for unserved in &look.server.unserved {
+        blocks.push(format!(
+            "nobody serves connector `{}` for {}",
+            unserved.connector, unserved.idempotency_key
+        ));
+    }
+    blocks.join("\n\n")
+}
+
+fn server_block(look: &Look, now_ms: i64) -> String {
+    let stats = &look.server;
+    let reactors: Vec<String> = stats
+        .reactors
+        .iter()
+        .filter(|one| one.enabled)
+        .map(|one| match one.due {
+            0 => one.kind.clone(),
+            due => format!("{} ({due} due, {})", one.kind, ui::age(now_ms - one.oldest_due_at_ms)),
+        })
+        .collect();
+    let workers: Vec<String> = stats
+        .workers
+        .iter()
+        .map(|one| format!("{} ({} running, {})", one.app, one.running, one.worker_id))
+        .collect();
+    let connectors: Vec<String> = stats
+        .connectors
+        .iter()
+        .map(|one| format!("{} {} ({})", one.name, one.version, one.circuit))
+        .collect();
+    let listed = |items: Vec<String>| {
+        if items.is_empty() {
+            "none".to_owned()
+        } else {
+            items.join(", ")
+        }
+    };
+    format!(
+        "server      {} at {}, {}\nreactors    {}\nworkers     {}\nconnectors  {}",
+        stats.server_version,
+        look.url,
+        stats.store_url,
+        listed(reactors),
+        listed(workers),
+        listed(connectors)
+    )
+}
+
+fn runs_block(look: &Look, now_ms: i64) -> String {
+    let rows: Vec<_> = look.runs.iter().map(|run| run_row(run, now_ms)).collect();
+    let mut text = ui::table(["RUN", "STATUS", "DECISIONS", "EFFECTS", "APP", "AGE", ""], &rows);
+    if look.more {
+        text.push_str("\n… `tape status --all` shows the others");
+    }
+    text
+}
+
+fn run_row(run: &Run, now_ms: i64) -> [String; 7] {
+    let note = match run {
+        _ if !run.waiting_on.is_empty() => format!("waits for `{}`", run.waiting_on),
+        _ if run.ended_at_ms > 0 && run.status == "TERMINAL" => String::new(),
+        _ => run.last_error.clone(),
+    };
+    [
+        run.run_id.clone(),
+        ui::status(run.status),
+        format!("decisions={}", run.decisions),
+        format!("effects={}", run.effects),
+        run.app.clone(),
+        ui::age(now_ms - run.started_at_ms),
+        note,
+    ]
+}
+
+fn doubt_row(effect: &OpenEffect) -> [String; 4] {
+    let connector = if effect.connector.is_empty() {
+        "-".to_owned()
+    } else {
+        effect.connector.clone()
+    };
+    [
+        effect.idempotency_key.clone(),
+        ui::status(effect.status),
+        connector,
+        effect.last_error.clone(),
+    ]
+}
+
+/// What the time is, for ages. A display needs no better clock than this machine's.
+pub fn now_ms(stats: &Stats, runs: &[Run]) -> i64 {
+    #[allow(clippy::disallowed_methods, reason = "ages on a screen: nothing is decided by them")]
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or_default();
+    runs.iter()
+        .map(|run| run.started_at_ms)
+        .chain([stats.started_at_ms, now])
+        .max()
+        .unwrap_or(now)
+}
+
+/// Prints one run.
+pub fn show(run: &Run, cx: &Cx) -> anyhow::Result<()> {
+    if cx.is_json() {
+        return ui::json(run);
+    }
+    ui::line(format!(
+        "{}  {}  decisions={}  effects={}",
+        run.run_id,
+        ui::status(run.status),
+        run.decisions,
+        run.effects
+    ))?;
+    if !run.detail.is_null() {
+        ui::line(format!("    {}", run.detail))?;
+    }
+    if !run.last_error.is_empty() {
+        ui::line(format!("    {}", run.last_error))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn look_at(status: &'static str, doubt: Option<&'static str>) -> Look {
+        let run = Run {
+            run_id: "r-1".to_owned(),
+            status,
+            app: "treasury".to_owned(),
+            user: String::new(),
+            session: String::new(),
+            decisions: 4,
+            effects: 3,
+            seq: 20,
+            started_at_ms: 1_000,
+            ended_at_ms: 2_000,
+            lease_owner: String::new(),
+            waiting_on: String::new(),
+            last_error: String::new(),
+            detail: Value::Null,
+        };
+        let effect = |status| OpenEffect {
+            run_id: "r-1".to_owned(),
+            idempotency_key: "r-1/d-2/wire_money/0".to_owned(),
+            status,
+            tool: "wire_money".to_owned(),
+            connector: "bank".to_owned(),
+            last_error: "no answer".to_owned(),
+            external_ref: String::new(),
+        };
+        Look {
+            url: "tape://127.0.0.1:7878".to_owned(),
+            server: Stats {
+                server_version: "0.1.0".to_owned(),
+                store_url: "sqlite:x".to_owned(),
+                started_at_ms: 0,
+                runs_by_status: BTreeMap::new(),
+                reactors: Vec::new(),
+                workers: Vec::new(),
+                connectors: Vec::new(),
+                unserved: Vec::new(),
+            },
+            runs: vec![run],
+            doubtful_effects: doubt.into_iter().map(effect).collect(),
+            more: false,
+        }
+    }
+
+    #[test]
+    fn a_run_shows_its_status_and_its_counts() {
+        let text = console::strip_ansi_codes(&render(&look_at("TERMINAL", None), true)).into_owned();
+        for part in ["r-1", "TERMINAL", "decisions=4", "effects=3", "treasury"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(!text.contains("server "), "{text}");
+    }
+
+    #[test]
+    fn the_exit_code_tells_what_waits_for_a_person() {
+        assert_eq!(exit(&look_at("TERMINAL", None)), Exit::Fine);
+        assert_eq!(exit(&look_at("RUNNING", Some("UNKNOWN"))), Exit::Unknown);
+        assert_eq!(exit(&look_at("RUNNING", Some("STUCK"))), Exit::Stuck);
+        assert_eq!(exit(&look_at("STUCK", Some("UNKNOWN"))), Exit::Stuck);
+    }
+
+    #[test]
+    fn a_screen_is_never_scrolled() {
+        assert_eq!(fitted("a\nb\nc", 3, 80), "a\nb");
+        assert_eq!(fitted(&"x".repeat(50), 10, 20).chars().count(), 20);
+    }
+}

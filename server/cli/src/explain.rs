@@ -1,0 +1,392 @@
+//! Every stable error code with its cause and its cure. A code never changes its meaning.
+
+use serde::Serialize;
+
+/// What a code means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// `TAPE-R002`.
+    pub code: &'static str,
+    /// In a few words.
+    pub title: &'static str,
+    /// How it comes about.
+    pub cause: &'static str,
+    /// What to do.
+    pub cure: &'static str,
+}
+
+const fn about(code: &'static str, title: &'static str, cause: &'static str, cure: &'static str) -> Explanation {
+    Explanation {
+        code,
+        title,
+        cause,
+        cure,
+    }
+}
+
+/// All codes, in order. The letter is the room: A availability, C connector, D decision, E effect, N node, O obligation, R run,
+/// S session, T timer, V validation.
+pub const ALL: &[Explanation] = &[
+    about(
+        "TAPE-A001",
+        "the server or its store does not answer",
+        "The process is down, restarting, or its database does not answer in time. Whether the request took hold is not known.",
+        "Repeat the very same request: every operation is idempotent. If it stays so, `tape doctor` tells which part is away.",
+    ),
+    about(
+        "TAPE-A002",
+        "the store holds something that cannot be read",
+        "A row was damaged on disk, or written by a newer version of Tape.",
+        "Stop the server and keep a copy of the store as it is. Start the version that wrote it, or restore a backup.",
+    ),
+    about(
+        "TAPE-A003",
+        "this server does not serve that operation",
+        "The contract knows the call, but this version or build of the server does not carry it out.",
+        "Use a newer server, or do without: runs, decisions, effects, obligations, gates, timers, budgets, sessions, workers and the operator's verbs are served by all of them.",
+    ),
+    about(
+        "TAPE-A004",
+        "a stream was ended by the server",
+        "The server is shutting down, another process attached under the same worker id, or the reader was too slow.",
+        "Open the stream again from where it ended. SDK workers do that by themselves; two processes must not share a worker id.",
+    ),
+    about(
+        "TAPE-C001",
+        "no connector of that name is deployed",
+        "An effect names a connector that this server has not loaded.",
+        "Add it under tape.connectors in tape.yaml, or correct the name; the error names the nearest one. Effects that wait for it go on by themselves.",
+    ),
+    about(
+        "TAPE-C002",
+        "the connector does not support that question",
+        "It was asked to observe, check or compensate, and its description says that it cannot.",
+        "Settle the effect another way (`tape resolve`), or deploy a version that supports it.",
+    ),
+    about(
+        "TAPE-C003",
+        "the connector is busy",
+        "As many calls as its limits allow are running.",
+        "Nothing to do: it is tried again. If it lasts, raise limits.concurrent_calls of that connector.",
+    ),
+    about(
+        "TAPE-C004",
+        "the connector rests after failures in a row",
+        "Its circuit breaker is open: the upstream, or the connector, failed several times one after the other.",
+        "Nothing leaves meanwhile and nothing is lost. `tape status` shows the last failure; mend the upstream, the breaker closes by itself.",
+    ),
+    about(
+        "TAPE-C005",
+        "the mark before the first request was refused",
+        "Just before the first byte left, somebody newer turned out to own the work: a claim had run out.",
+        "Nothing to do: nothing left, and the newer owner goes on. If it happens often, raise the reactor's lease_ttl_ms.",
+    ),
+    about(
+        "TAPE-C006",
+        "the connector could not be started",
+        "The host had no memory or no free instance for it, or its start crashed.",
+        "Look into the server's log. Grant it more memory (limits.memory_bytes), or deploy the version before it.",
+    ),
+    about(
+        "TAPE-C020",
+        "that cannot be a connector's name",
+        "Names are lower-case letters, digits and hyphens, at most 64 bytes.",
+        "Rename it under tape.connectors.",
+    ),
+    about(
+        "TAPE-C021",
+        "the file is not a WebAssembly component",
+        "It is empty, damaged, or a core module that was not built for wasm32-wasip2.",
+        "Build it with `cargo build --release --target wasm32-wasip2`, and check tape.connectors.<name>.source.",
+    ),
+    about(
+        "TAPE-C022",
+        "the component does not fit the connector contract",
+        "It lacks an export of the contract, or imports something that connectors may not have.",
+        "Build it against wit/tape-connector of the version that the error names.",
+    ),
+    about(
+        "TAPE-C023",
+        "the connector does not describe itself",
+        "Its describe() failed, or its answer is not the document that the contract asks for.",
+        "Correct describe(); the error says which part.",
+    ),
+    about(
+        "TAPE-C024",
+        "the connector's configuration does not fit",
+        "tape.connectors.<name>.config does not satisfy the schema that the connector describes.",
+        "Correct the key that the error names.",
+    ),
+    about(
+        "TAPE-C025",
+        "a grant cannot be read",
+        "A host, method or path under grants is not written as it must be.",
+        "Write hosts as [scheme://]host[:port] or *.suffix, methods in upper case, paths with a leading slash.",
+    ),
+    about(
+        "TAPE-C026",
+        "a limit is higher than can be granted",
+        "tape.connectors.<name>.limits asks for more than the host gives.",
+        "Lower it to the maximum that the error names.",
+    ),
+    about(
+        "TAPE-C027",
+        "the host could not load the connector",
+        "The host itself failed while it compiled or checked the component.",
+        "Try again; if it stays so, the server's log has the reason.",
+    ),
+    about(
+        "TAPE-D001",
+        "a decision is recorded with other content",
+        "A replay asked the model something else than the first time, or two drivers disagree: the replay has diverged.",
+        "Use the recorded answer. Make what the model is asked depend on journalled values only: route time, randomness and reads through tape.sample or a tool.",
+    ),
+    about(
+        "TAPE-E001",
+        "there is no such effect",
+        "The key is wrong, or belongs to another run.",
+        "Copy the key from `tape doctor --dump-run RUN`.",
+    ),
+    about(
+        "TAPE-E002",
+        "the effect's state forbids that",
+        "It was settled meanwhile, or somebody else works on it.",
+        "Read it again. A settled effect keeps its outcome.",
+    ),
+    about(
+        "TAPE-E003",
+        "NON_IDEMPOTENT and INLINE do not go together",
+        "If the process dies in the body, nobody can tell whether the upstream did it, and doing it again would do it twice.",
+        "Use @tape.outbox_tool, or declare the tool idempotent if the upstream deduplicates by the key that it is given.",
+    ),
+    about(
+        "TAPE-E004",
+        "business_key requires connector",
+        "A business key is what the upstream's books know the effect by; without a connector nobody can ask for it.",
+        "Name the connector that can observe it.",
+    ),
+    about(
+        "TAPE-E005",
+        "an outbox effect needs a connector",
+        "The outbox sends through a connector, and none was named.",
+        "Name one, or make the call inline if it is idempotent.",
+    ),
+    about(
+        "TAPE-E006",
+        "nothing could ever settle doubt about this effect",
+        "It is NON_IDEMPOTENT and has no business key, status check or compensation, nor a connector that can observe.",
+        "Declare at least one of them. After a review, allow_unsafe takes it as it is, and the journal says so.",
+    ),
+    about(
+        "TAPE-E007",
+        "no connector of that name is loaded, and the server is strict",
+        "tape.connectors does not have the name; the error names the nearest one.",
+        "Correct the name, add the connector to tape.yaml, or set tape.connectors.strict: false if a dispatcher outside serves it.",
+    ),
+    about(
+        "TAPE-E008",
+        "the run was not granted that scope",
+        "The tool needs a scope that was not among those with which the run was begun.",
+        "Grant the scope when the run is begun, or do not call the tool.",
+    ),
+    about(
+        "TAPE-E009",
+        "a business key changed hands",
+        "Another run held or took the reservation of this business key in the same moment.",
+        "Repeat the very same request: it finds out who owns the key.",
+    ),
+    about(
+        "TAPE-E010",
+        "the outcome is the dispatcher's to record",
+        "A driver tried to complete an effect that goes through the outbox.",
+        "Wait for it instead: the SDK does that for outbox tools.",
+    ),
+    about(
+        "TAPE-E011",
+        "the claim on the effect is gone",
+        "The attempt ran longer than its claim, and somebody else has the effect now; or it was settled.",
+        "Stop, send nothing, record nothing. If it happens often, raise tape.reactors.outbox.lease_ttl_ms.",
+    ),
+    about(
+        "TAPE-E012",
+        "the effect was never claimed",
+        "An attempt was recorded for an effect that no dispatcher had claimed.",
+        "Claim it first, then dispatch, then record.",
+    ),
+    about(
+        "TAPE-N001",
+        "the server's configuration is wrong",
+        "A flag, the project's file or a secret's variable says something that cannot be; the error names it.",
+        "Correct what it names.",
+    ),
+    about(
+        "TAPE-N002",
+        "the store cannot be opened",
+        "The file or database is not there, not writable, in use, or from a newer version.",
+        "Check the store's URL, its folder's permissions and that no other server uses the file.",
+    ),
+    about(
+        "TAPE-N003",
+        "the address is taken",
+        "Another process listens there, most often another tape-server.",
+        "Stop it, or choose another address by the flag that the error names.",
+    ),
+    about(
+        "TAPE-N004",
+        "the server stopped serving",
+        "A listener failed while it ran.",
+        "Start it again: nothing that was acknowledged is lost. The log has the reason.",
+    ),
+    about(
+        "TAPE-O001",
+        "there is no such obligation",
+        "The number is wrong, or belongs to another run.",
+        "`tape doctor --dump-run RUN` lists them.",
+    ),
+    about(
+        "TAPE-O002",
+        "the obligation's state forbids that",
+        "It was settled meanwhile, or is being worked on.",
+        "Read it again. Only one that is STUCK, or that nobody works on, is settled by hand.",
+    ),
+    about(
+        "TAPE-O003",
+        "somebody else works on the obligation",
+        "The claim ran out and another compensator has it.",
+        "Stop: record nothing.",
+    ),
+    about(
+        "TAPE-R001",
+        "there is no such run",
+        "The id is wrong, or the server keeps another store.",
+        "`tape status --all` lists the runs.",
+    ),
+    about(
+        "TAPE-R002",
+        "a newer driver owns the run",
+        "This process lost the lease: it was away longer than the lease lasts, or its stream broke, and another one took the run over under a higher fence.",
+        "Stop driving the run; nothing that was recorded is lost. Call tape.heartbeat in long tool bodies, or take a longer lease.",
+    ),
+    about(
+        "TAPE-R003",
+        "the run's state forbids that",
+        "It has ended, or the move is not one that a run can make.",
+        "Begin another run; `tape redrive` reopens one that is FAILED or STUCK, and nothing else does.",
+    ),
+    about(
+        "TAPE-R004",
+        "the run was cancelled",
+        "Somebody cancelled it; its driver is refused at its next write.",
+        "Stop. Nothing was undone: `tape compensate RUN` does that where it is wanted.",
+    ),
+    about(
+        "TAPE-R005",
+        "another driver holds the run's lease",
+        "The lease is a lock, and it has not run out.",
+        "Wait until it ends, or let its holder finish. A worker whose stream breaks gives its leases up at once.",
+    ),
+    about(
+        "TAPE-R006",
+        "the lease that was to be renewed is gone",
+        "A renewal named a fence that is not in force any more.",
+        "Stop, or take the run over anew by ResumeRun without a fence.",
+    ),
+    about(
+        "TAPE-S001",
+        "there is no such session",
+        "It was never created, or it was deleted.",
+        "Create it first; the SDK's runner does.",
+    ),
+    about(
+        "TAPE-T001",
+        "there is no such timer",
+        "The id is wrong, or the timer was never set for that run.",
+        "`tape doctor --dump-run RUN` lists a run's timers.",
+    ),
+    about(
+        "TAPE-V001",
+        "a field of the request is wrong",
+        "It is missing, malformed, or contradicts another one; the error names field and value.",
+        "Correct the field and send the request again. Nothing was written.",
+    ),
+    about(
+        "TAPE-V002",
+        "a field that must be JSON is not",
+        "The text does not parse as JSON.",
+        "Send a JSON value as text: an object, or a text in quotes.",
+    ),
+    about(
+        "TAPE-V003",
+        "something is too large",
+        "A payload is over 4 MiB, a name or key over 512 bytes, or there are too many labels. Nothing is ever cut off.",
+        "Keep the large part elsewhere and send a reference to it; use a hash as the key.",
+    ),
+    about(
+        "TAPE-V010",
+        "tape.yaml says something that cannot be",
+        "A key is unknown or missing, a value has the wrong form, or a variable is not set; the error names key, value and cure.",
+        "Correct the key. An unknown one is most often a slip: the error names the nearest one that is known.",
+    ),
+];
+
+/// What a code means; also without its prefix and in lower case (`r002`).
+#[must_use]
+pub fn find(code: &str) -> Option<&'static Explanation> {
+    let wanted = code.trim().to_uppercase();
+    let wanted = wanted.strip_prefix("TAPE-").unwrap_or(&wanted);
+    ALL.iter().find(|one| one.code.strip_prefix("TAPE-") == Some(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_sorted_and_found_in_any_form() {
+        assert!(ALL.windows(2).all(|pair| pair[0].code < pair[1].code));
+        for form in ["TAPE-R002", "tape-r002", "R002", " r002 "] {
+            assert_eq!(find(form).unwrap().code, "TAPE-R002");
+        }
+        assert!(find("TAPE-Z999").is_none());
+    }
+
+    #[test]
+    fn every_code_that_is_used_anywhere_is_explained() {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut used = BTreeSet::new();
+        for folder in ["server", "host", "sdk/python/src"] {
+            codes_under(&top.join(folder), &mut used);
+        }
+        let known: BTreeSet<String> = ALL.iter().map(|one| one.code.to_owned()).collect();
+        let missing: Vec<_> = used.difference(&known).filter(|code| *code != "TAPE-Z999").collect();
+        assert!(used.len() > 30 && missing.is_empty(), "not explained: {missing:?}");
+        let unused: Vec<_> = known.difference(&used).collect();
+        assert!(unused.is_empty(), "explained, but used nowhere: {unused:?}");
+    }
+
+    fn codes_under(folder: &Path, found: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && !["target", "node_modules", "v1"].contains(&name.as_str()) {
+                codes_under(&path, found);
+            } else if name.ends_with(".rs") && !path.ends_with("explain.rs") || name.ends_with(".py") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.extend(text.split("TAPE-").skip(1).filter_map(code));
+            }
+        }
+    }
+
+    /// The code at the beginning of what follows `TAPE-`.
+    fn code(rest: &str) -> Option<String> {
+        let four = rest.get(..4)?;
+        let (letter, number) = four.split_at(1);
+        let sound =
+            letter.bytes().all(|byte| byte.is_ascii_uppercase()) && number.bytes().all(|byte| byte.is_ascii_digit());
+        sound.then(|| format!("TAPE-{four}"))
+    }
+}

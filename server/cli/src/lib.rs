@@ -1,0 +1,39 @@
+//! The command line: `tape` for people, `tape-server` for machines that run nothing else.
+//!
+//! ```text
+//! commands/<command>.rs ─▶ cx (project, format) ─▶ server (gRPC)         one file per command
+//! commands/dev.rs ─▶ server_process, bank_process, agent_process ─▶ process (group, logs, end)
+//!                 └▶ demo (script: what is done, checks: what must hold)
+//! ```
+
+mod agent_process;
+mod bank_client;
+mod bank_process;
+mod commands;
+mod cx;
+mod demo;
+mod exit;
+mod explain;
+mod glance;
+mod ports;
+mod process;
+mod python;
+mod server;
+mod server_main;
+mod server_process;
+mod template;
+mod ui;
+
+use std::process::ExitCode;
+
+/// `tape`. All processes that it starts are started on the thread that calls this.
+#[must_use]
+pub fn tape() -> ExitCode {
+    commands::main()
+}
+
+/// `tape-server`.
+#[must_use]
+pub fn tape_server() -> ExitCode {
+    server_main::main()
+}

@@ -1,0 +1,39 @@
+//! Ports of this machine: a free one, or a word about one that is taken.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use anyhow::{Context, bail};
+
+/// A port that nobody listens on right now.
+///
+/// # Errors
+/// When the machine has none left.
+pub fn free() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Whether somebody could listen there.
+#[must_use]
+pub fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// The loopback address of `port`.
+#[must_use]
+pub fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Refuses a port that is taken.
+///
+/// # Errors
+/// When somebody listens there, with `flag` as the cure.
+pub fn need_free(port: u16, what: &str, flag: &str) -> anyhow::Result<()> {
+    if is_free(port) {
+        return Ok(());
+    }
+    bail!(
+        "port {port} for {what} is taken. Stop what listens there (`tape status` tells if it is a Tape server), or give another port: {flag} N"
+    )
+}

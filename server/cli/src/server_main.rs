@@ -1,0 +1,174 @@
+//! `tape-server`: a node with what the flags say, until a signal ends it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use tape_core::DueKind;
+use tape_node::project::Project;
+use tape_node::{Node, NodeConfig, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::Exit;
+use crate::ui;
+
+/// The Tape server: keeps runs, drives reactors, calls connectors. Ends on SIGINT and SIGTERM after what runs has finished.
+#[derive(Parser)]
+#[command(name = "tape-server", version)]
+struct Args {
+    /// Where gRPC listens
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:7878",
+        env = "TAPE_LISTEN"
+    )]
+    listen: String,
+    /// Where /healthz and /readyz listen
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7879", env = "TAPE_HTTP")]
+    http: String,
+    /// The store, for example sqlite:tape.db [default: the project's, or sqlite:tape.db]
+    #[arg(long, value_name = "URL", env = "TAPE_STORE_URL")]
+    store: Option<String>,
+    /// Which reactors run here: all, none, or a list like recovery,outbox [default: as the project says, or all]
+    #[arg(long, value_name = "KINDS")]
+    reactors: Option<String>,
+    /// A project's file: its connectors are loaded
+    #[arg(long, value_name = "TAPE.YAML")]
+    config: Option<PathBuf>,
+    /// How long a reactor's claim on a row lasts without renewal, in milliseconds; for all of them
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(100..))]
+    claim_ttl_ms: Option<i64>,
+    /// Listen in plaintext and without authentication on other addresses than loopback
+    #[arg(long)]
+    insecure: bool,
+}
+
+/// Runs the server.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    telemetry::start();
+    match serve(&args) {
+        Ok(()) => Exit::Fine.into(),
+        Err(error) => {
+            ui::talk(format!("tape-server: {error:#}"));
+            Exit::Failed.into()
+        }
+    }
+}
+
+#[tokio::main]
+async fn serve(args: &Args) -> anyhow::Result<()> {
+    let config = args.config()?;
+    let stop = CancellationToken::new();
+    let node = Node::start(config);
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let asked = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    tokio::pin!(asked);
+    let node = tokio::select! {
+        node = node => node?,
+        () = &mut asked => return Ok(()),
+    };
+    let running = node.run(stop.clone());
+    tokio::pin!(running);
+    tokio::select! {
+        ended = &mut running => return Ok(ended?),
+        () = &mut asked => stop.cancel(),
+    }
+    Ok(running.await?)
+}
+
+impl Args {
+    fn config(&self) -> anyhow::Result<NodeConfig> {
+        let project = self.config.as_deref().map(Project::load).transpose()?;
+        let store_url = match (&self.store, &project) {
+            (Some(url), _) => url.clone(),
+            (None, Some(project)) => project.store_url.clone(),
+            (None, None) => "sqlite:tape.db".to_owned(),
+        };
+        let mut config = NodeConfig::new(store_url, project);
+        config.grpc.clone_from(&self.listen);
+        config.http = Some(self.http.clone());
+        config.insecure = self.insecure;
+        if let Some(kinds) = &self.reactors {
+            let kinds = chosen(kinds)?;
+            // One that the project turned off but the flag names runs with its defaults.
+            let before = std::mem::take(&mut config.reactors);
+            config.reactors = kinds
+                .into_iter()
+                .map(|kind| (kind, before.get(&kind).cloned().unwrap_or_default()))
+                .collect();
+        }
+        if let Some(ttl_ms) = self.claim_ttl_ms {
+            for reactor in config.reactors.values_mut() {
+                reactor.claim_ms = ttl_ms;
+            }
+        }
+        Ok(config)
+    }
+}
+
+/// `all`, `none`, or a list of kinds.
+fn chosen(text: &str) -> anyhow::Result<Vec<DueKind>> {
+    match text.trim() {
+        "all" => return Ok(DueKind::ALL.to_vec()),
+        "none" => return Ok(Vec::new()),
+        _ => {}
+    }
+    let kind = |name: &str| {
+        let found = DueKind::ALL.into_iter().find(|kind| kind.reactor() == name.trim());
+        found.with_context(|| {
+            let known = DueKind::ALL.map(DueKind::reactor).join(", ");
+            format!(
+                "--reactors {text}: there is no reactor `{}`. Known: {known}; or all, or none",
+                name.trim()
+            )
+        })
+    };
+    let kinds: Vec<DueKind> = text.split(',').map(kind).collect::<anyhow::Result<_>>()?;
+    if kinds.is_empty() {
+        bail!("--reactors needs all, none, or a list");
+    }
+    Ok(kinds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reactors_are_chosen_by_name() {
+        assert_eq!(chosen("all").unwrap().len(), 5);
+        assert!(chosen("none").unwrap().is_empty());
+        assert_eq!(
+            chosen("outbox, recovery").unwrap(),
+            [DueKind::Outbox, DueKind::Recovery]
+        );
+        let error = chosen("outbox,recovry").unwrap_err().to_string();
+        assert!(error.contains("`recovry`") && error.contains("recovery, "), "{error}");
+    }
+
+    #[test]
+    fn flags_win_over_defaults() {
+        let args = Args::parse_from([
+            "tape-server",
+            "--store",
+            "memory:",
+            "--reactors",
+            "outbox",
+            "--claim-ttl-ms",
+            "2000",
+        ]);
+        let config = args.config().unwrap();
+        assert_eq!(config.store_url, "memory:");
+        assert_eq!(config.reactors.len(), 1);
+        assert_eq!(config.reactors[&DueKind::Outbox].claim_ms, 2000);
+    }
+}

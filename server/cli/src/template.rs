@@ -1,0 +1,125 @@
+//! Scaffolds: what `tape init` writes. They are part of the binary.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use include_dir::{Dir, DirEntry, include_dir};
+
+static ADK_PYTHON: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates/adk-python");
+/// The component of `connectors/bank`, built with this crate.
+static BANK_WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bank.wasm"));
+const BANK_WASM_PATH: &str = "connectors/bank/bank.wasm";
+const NAME: &str = "{{name}}";
+
+/// What a project is made from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Template {
+    /// An agent of Google's ADK in Python, with a scripted model and a wire through the demo bank.
+    #[default]
+    AdkPython,
+}
+
+/// One file to write.
+struct File {
+    path: PathBuf,
+    content: Vec<u8>,
+}
+
+/// Writes the scaffold into `folder` and returns the paths within it, sorted. Writes nothing if one of them exists.
+///
+/// # Errors
+/// A file that exists already, or a folder that cannot be written.
+pub fn write(template: Template, name: &str, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let files = files(template, name)?;
+    for file in &files {
+        let path = folder.join(&file.path);
+        if path.exists() {
+            bail!(
+                "{} exists, and nothing is overwritten. Choose another name, or move it away.",
+                path.display()
+            );
+        }
+    }
+    for file in &files {
+        let path = folder.join(&file.path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("make the folder {}", parent.display()))?;
+        }
+        fs::write(&path, &file.content).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(files.into_iter().map(|file| file.path).collect())
+}
+
+fn files(template: Template, name: &str) -> anyhow::Result<Vec<File>> {
+    let mut files = Vec::new();
+    match template {
+        Template::AdkPython => {
+            collect(&ADK_PYTHON, name, &mut files)?;
+            files.push(File {
+                path: BANK_WASM_PATH.into(),
+                content: BANK_WASM.to_vec(),
+            });
+        }
+    }
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(files)
+}
+
+fn collect(dir: &Dir<'_>, name: &str, files: &mut Vec<File>) -> anyhow::Result<()> {
+    for entry in dir.entries() {
+        match entry {
+            DirEntry::Dir(inner) if inner.path().file_name().is_some_and(is_left_over) => {}
+            DirEntry::Dir(inner) => collect(inner, name, files)?,
+            DirEntry::File(file) => {
+                let text = file
+                    .contents_utf8()
+                    .with_context(|| format!("{} is no text", file.path().display()))?;
+                files.push(File {
+                    path: file.path().to_owned(),
+                    content: text.replace(NAME, name).into_bytes(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What running the scaffold in place leaves in it.
+fn is_left_over(folder: &std::ffi::OsStr) -> bool {
+    ["__pycache__", ".pytest_cache", ".ruff_cache", ".tape", ".venv"]
+        .iter()
+        .any(|name| folder == *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scaffold_has_an_agent_a_configuration_and_a_component() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = write(Template::AdkPython, "treasury", folder.path()).unwrap();
+        for expected in ["app/agent.py", "tape.yaml", "pyproject.toml", BANK_WASM_PATH] {
+            assert!(
+                files.contains(&PathBuf::from(expected)),
+                "{expected} is missing in {files:?}"
+            );
+        }
+        let yaml = fs::read_to_string(folder.path().join("tape.yaml")).unwrap();
+        assert!(yaml.contains("treasury") && !yaml.contains(NAME), "{yaml}");
+        let component = fs::read(folder.path().join(BANK_WASM_PATH)).unwrap();
+        assert_eq!(component[..8], *b"\0asm\x0d\0\x01\0");
+    }
+
+    #[test]
+    fn nothing_is_overwritten_and_nothing_is_half_written() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("tape.yaml"), "mine").unwrap();
+        let error = write(Template::AdkPython, "treasury", folder.path())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("tape.yaml exists"), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
