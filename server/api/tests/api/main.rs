@@ -1,6 +1,9 @@
 //! The contract over a real connection: a server in this process on a loopback port, over a store in memory.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that fails fails its test")]
+
 mod admin;
+mod client;
 mod driver;
 mod feed;
 mod gates;

@@ -1,0 +1,21 @@
+//! Tape over gRPC: the operations of people and tools, from another process.
+//!
+//! ```text
+//! TapeClient ──gRPC──▶ tape-api      operations in; plain, serialisable records out; errors that say what to do
+//! ```
+//!
+//! No generated type leaves this crate: whoever uses it does not know the wire.
+
+mod client;
+mod dump;
+mod error;
+mod model;
+
+pub use client::TapeClient;
+pub use error::{ClientError, RefusalKind};
+pub use model::effect::{Attempt, Compensation, Effect, EffectStatus};
+pub use model::entry::Entry;
+pub use model::obligation::{Obligation, ObligationStatus};
+pub use model::request::{Page, RunFilter, SettleEffect, SettleObligation, Signal, StartRun};
+pub use model::run::{Run, RunStatus, Started};
+pub use model::stats::{ConnectorStats, ReactorStats, Stats, UnservedEffect, WorkerStats};
