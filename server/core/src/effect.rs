@@ -406,6 +406,11 @@ impl Effect {
                 kind: DueKind::Reconcile,
                 at: doubt.next,
             }),
+            // Nobody's work, but a person's: kept among the doubtful so that it is found without looking into every run.
+            EffectState::Stuck { .. } => Some(Due {
+                kind: DueKind::Reconcile,
+                at: Time::NEVER,
+            }),
             EffectState::Pending { .. } if self.observable() && !self.repeatable() => Some(Due {
                 kind: DueKind::Reconcile,
                 at: self.begun.after(INLINE_PENDING_MS),

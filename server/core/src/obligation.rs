@@ -144,16 +144,16 @@ impl ObligationEvent {
 pub const ATTEMPTS_MAX: u32 = 5;
 
 impl Obligation {
-    /// When it is work that waits. Those of a compensation are reached through their run, one after the other.
+    /// When it is work that waits. Those of a compensation are reached through their run, one after the other. One that
+    /// is stuck is never due, and found all the same.
     #[must_use]
     pub fn due(&self) -> Option<Due> {
-        if self.order.is_some() {
-            return None;
-        }
         let at = match &self.state {
+            ObligationState::Stuck => Time::NEVER,
+            _ if self.order.is_some() => return None,
             ObligationState::Pending { next } => *next,
             ObligationState::Committed(claim) => claim.expires,
-            ObligationState::Compensated | ObligationState::Stuck => return None,
+            ObligationState::Compensated => return None,
         };
         Some(Due {
             kind: DueKind::Compensation,

@@ -11,6 +11,9 @@ impl Time {
     /// Before everything.
     pub const ZERO: Self = Self(0);
 
+    /// After everything: what is due then is never due, and can be found all the same.
+    pub const NEVER: Self = Self(i64::MAX);
+
     /// This time plus `ms` milliseconds; saturates at the end of time.
     #[must_use]
     pub const fn after(self, ms: i64) -> Self {

@@ -1,96 +1,98 @@
-//! What plain clients look for over all runs: effects without an outcome, obligations that are not undone.
+//! What people and plain clients look for over all runs: effects without an outcome, obligations that are not undone.
 //!
-//! Work that waits is found by its hints. What waits for nobody (an inline effect that its driver has begun, an
-//! obligation that a person must settle) has no hint and is found by looking into runs, the newest first, so many at most.
+//! They are found by their hints, also those that wait for a person: these are due never. Only an inline effect that its
+//! driver has begun has no hint, because nobody but the driver has work with it: for those the live runs are looked into,
+//! the newest first, so many at most.
 
 use tape_core::command::Reads;
-use tape_core::effect::Effect;
-use tape_core::obligation::Obligation;
+use tape_core::effect::{Effect, EffectState, Mode};
+use tape_core::obligation::{Obligation, ObligationState};
 use tape_core::row::RowKind;
-use tape_core::{DueKind, EntityId, Row, RowKey, RunId};
-use tape_port::{DueWork, TapeError};
+use tape_core::{DueKind, EntityId, Row, RowKey, RunId, Time};
+use tape_port::{DueItem, DueWork, TapeError};
 
 use crate::engine::Engine;
 use crate::read::RunFilter;
 
-/// Most runs that are looked into.
-const RUNS_MAX: usize = 10_000;
 /// Most hints that are looked at.
 const HINTS_MAX: u32 = 10_000;
-/// Runs read at once.
+/// Most runs that are looked into.
+const RUNS_MAX: usize = 1_000;
+/// Runs listed at once.
 const PAGE: u32 = 500;
-/// Hints of any time.
-const ALWAYS_MS: i64 = i64::MAX / 2;
+/// RUNNABLE, RUNNING, WAITING: what has inline effects under way.
+const LIVE: [u8; 3] = [1, 2, 3];
 
 impl Engine {
-    /// Effects that are not settled, oldest first, with their runs: of all live runs, and of ended ones those in doubt.
+    /// Effects in doubt or stuck, with `pending` also those that are not carried out yet; oldest first, with their runs.
     ///
     /// # Errors
     /// [`TapeError::Unavailable`].
-    pub async fn open_effects(&self) -> Result<Vec<(RunId, Effect)>, TapeError> {
-        let mut runs = Vec::new();
-        for kind in [DueKind::Outbox, DueKind::Reconcile] {
-            runs.extend(self.hinted(kind).await?);
+    pub async fn open_effects(&self, pending: bool) -> Result<Vec<(RunId, Effect)>, TapeError> {
+        let mut hints = self.hints(DueKind::Reconcile).await?;
+        if pending {
+            hints.extend(self.hints(DueKind::Outbox).await?);
         }
-        // RUNNABLE, RUNNING, WAITING, COMPENSATING, STUCK.
-        runs.extend(self.newest(&[1, 2, 3, 6, 7]).await?);
-        runs.sort_unstable();
-        runs.dedup();
         let mut found = Vec::new();
-        for run in runs {
-            for row in self.rows(&run, RowKind::Effect).await? {
-                if let Row::Effect(effect) = row
-                    && !effect.state.settled()
-                {
-                    found.push((run.clone(), *effect));
-                }
+        for hint in hints {
+            let RowKey::Effect(key) = &hint.key else { continue };
+            if let Some(effect) = self.effect(&hint.run, key).await?
+                && !effect.state.settled()
+            {
+                found.push((hint.run, effect));
+            }
+        }
+        if pending {
+            for run in self.newest_live().await? {
+                let rows = self.rows(&run, RowKind::Effect).await?;
+                found.extend(rows.into_iter().filter_map(|row| Some((run.clone(), under_way(row)?))));
             }
         }
         found.sort_by(|(_, a), (_, b)| (a.begun, &a.intent.key).cmp(&(b.begun, &b.intent.key)));
         Ok(found)
     }
 
-    /// Obligations that wait for a compensator or are claimed by one, and with `stuck` those that wait for a person.
+    /// Obligations that are not undone, oldest first, with their runs.
     ///
     /// # Errors
     /// [`TapeError::Unavailable`].
-    pub async fn open_obligations(&self, stuck: bool) -> Result<Vec<(RunId, Obligation)>, TapeError> {
-        let mut runs = self.hinted(DueKind::Compensation).await?;
-        if stuck {
-            runs.extend(self.newest(&[]).await?);
-        }
-        runs.sort_unstable();
-        runs.dedup();
+    pub async fn open_obligations(&self) -> Result<Vec<(RunId, Obligation)>, TapeError> {
         let mut found = Vec::new();
-        for run in runs {
-            for row in self.rows(&run, RowKind::Obligation).await? {
-                if let Row::Obligation(obligation) = row {
-                    found.push((run.clone(), *obligation));
+        for hint in self.hints(DueKind::Compensation).await? {
+            match &hint.key {
+                RowKey::Obligation(seq) => {
+                    let obligation = self.obligation(&hint.run, *seq).await?;
+                    found.extend(obligation.map(|obligation| (hint.run.clone(), obligation)));
                 }
+                // A run that is compensated has the hint of all its obligations.
+                _ => found.extend(
+                    self.obligations(&hint.run)
+                        .await?
+                        .into_iter()
+                        .map(|obligation| (hint.run.clone(), obligation)),
+                ),
             }
         }
+        found.retain(|(_, obligation)| obligation.state != ObligationState::Compensated);
         found.sort_by(|(run_a, a), (run_b, b)| (a.at, run_a, a.seq).cmp(&(b.at, run_b, b.seq)));
+        found.dedup_by(|(run_a, a), (run_b, b)| run_a == run_b && a.seq == b.seq);
         Ok(found)
     }
 
-    async fn hinted(&self, kind: DueKind) -> Result<Vec<RunId>, TapeError> {
+    /// Everything that waits for a kind of reactor, whenever it is due.
+    async fn hints(&self, kind: DueKind) -> Result<Vec<DueItem>, TapeError> {
         let work = DueWork {
             kind,
             apps: None,
-            ahead_ms: ALWAYS_MS,
+            ahead_ms: Time::NEVER.since(self.now()),
             limit: HINTS_MAX,
         };
-        let due = self.due_work(&work).await?;
-        Ok(due
-            .into_iter()
-            .filter(|item| item.key != RowKey::Head)
-            .map(|item| item.run)
-            .collect())
+        self.due_work(&work).await
     }
 
-    async fn newest(&self, statuses: &[u8]) -> Result<Vec<RunId>, TapeError> {
+    async fn newest_live(&self) -> Result<Vec<RunId>, TapeError> {
         let mut filter = RunFilter {
-            statuses: statuses.to_vec(),
+            statuses: LIVE.to_vec(),
             limit: PAGE,
             ..RunFilter::default()
         };
@@ -109,4 +111,12 @@ impl Engine {
         let snapshot = self.load(&EntityId::run(run), &Reads::head().all(kind)).await?;
         Ok(snapshot.rows.into_values().collect())
     }
+}
+
+/// An inline effect whose driver has begun it and not said how it ended.
+fn under_way(row: Row) -> Option<Effect> {
+    let Row::Effect(effect) = row else { return None };
+    let pending = matches!(effect.state, EffectState::Pending { .. });
+    // One with a hint was found by it.
+    (pending && effect.intent.mode == Mode::Inline && effect.due().is_none()).then_some(*effect)
 }

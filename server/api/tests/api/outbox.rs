@@ -3,7 +3,7 @@
 use tape_proto::v1 as pb;
 use tonic::Code;
 
-use crate::support::{TestServer, refused, wire};
+use crate::support::{TestServer, inline, refused, wire};
 
 fn observe(run: &str, key: &str, resolution: pb::EffectResolution) -> pb::RecordExternalObservationRequest {
     pb::RecordExternalObservationRequest {
@@ -268,6 +268,18 @@ async fn what_cannot_be_found_out_is_stuck_and_reconciled_from_outside() {
         .into_inner()
         .effects;
     assert_eq!(open.len(), 1);
+    // It waits for a person: no reactor is late with it.
+    let stats = server
+        .admin
+        .clone()
+        .stats(pb::StatsRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (stats.reactors[1].kind.as_str(), stats.reactors[1].due),
+        ("reconciler", 0)
+    );
     let (_, detail) = refused(
         server
             .tape
@@ -323,4 +335,40 @@ async fn a_business_key_in_another_run_is_answered_by_its_owner() {
     assert!(answer.deduplicated);
     assert_eq!((answer.owner_run_id, answer.idempotency_key), (first, key));
     assert_eq!(server.get(&second).await.effects, 0);
+}
+
+#[tokio::test]
+async fn pending_effects_are_listed_oldest_first_inline_ones_too() {
+    let server = TestServer::start().await;
+    let (run, key) = server.in_doubt("i-1").await;
+    server.clock.turn(1_000);
+    let begun = server.tape.clone().begin_effect(inline(&run, 0)).await.unwrap();
+    let inline_key = begun.into_inner().idempotency_key;
+    server.clock.turn(1_000);
+    let (_, outbox_key) = begun(&server, "i-2", "bank").await;
+    let list = async |older_than_ms, include_pending, include_unknown, limit| {
+        let request = pb::ListPendingEffectsRequest {
+            older_than_ms,
+            include_pending,
+            include_unknown,
+            limit,
+        };
+        let answer = server
+            .tape
+            .clone()
+            .list_pending_effects(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let keys = answer.effects.into_iter().map(|effect| effect.idempotency_key);
+        keys.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        list(0, false, false, 0).await,
+        [key.clone(), inline_key.clone(), outbox_key.clone()]
+    );
+    assert_eq!(list(0, true, false, 0).await, [inline_key.clone(), outbox_key]);
+    assert_eq!(list(0, false, true, 0).await, [key.clone()]);
+    assert_eq!(list(1_000, false, false, 0).await, [key.clone(), inline_key]);
+    assert_eq!(list(0, false, false, 1).await, [key]);
 }
