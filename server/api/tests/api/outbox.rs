@@ -342,8 +342,8 @@ async fn pending_effects_are_listed_oldest_first_inline_ones_too() {
     let server = TestServer::start().await;
     let (run, key) = server.in_doubt("i-1").await;
     server.clock.turn(1_000);
-    let begun = server.tape.clone().begin_effect(inline(&run, 0)).await.unwrap();
-    let inline_key = begun.into_inner().idempotency_key;
+    let inline = server.tape.clone().begin_effect(inline(&run, 0)).await.unwrap();
+    let inline_key = inline.into_inner().idempotency_key;
     server.clock.turn(1_000);
     let (_, outbox_key) = begun(&server, "i-2", "bank").await;
     let list = async |older_than_ms, include_pending, include_unknown, limit| {
