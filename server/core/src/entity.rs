@@ -26,6 +26,22 @@ pub enum EntityKind {
     Value = 6,
 }
 
+impl EntityKind {
+    /// The kind with this number, if there is one.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Run,
+            2 => Self::Session,
+            3 => Self::AppState,
+            4 => Self::UserState,
+            5 => Self::BusinessKey,
+            6 => Self::Value,
+            _ => return None,
+        })
+    }
+}
+
 /// Names one entity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntityId {

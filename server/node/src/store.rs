@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tape_store::Store;
 use tape_store_memory::MemoryStore;
+use tape_store_postgres::{PostgresConfig, PostgresStore};
 use tape_store_sqlite::{SqliteConfig, SqliteStore};
 
 use crate::node::NodeError;
@@ -26,9 +27,18 @@ pub(crate) async fn open(url: &str) -> Result<Arc<dyn Store>, NodeError> {
             })?;
             Ok(Arc::new(store))
         }
+        "postgres" | "postgresql" | "alloydb" => {
+            let config = PostgresConfig::parse(url).map_err(NodeError::Config)?;
+            let store = PostgresStore::open(&config).await;
+            let store = store.map_err(|error| NodeError::Store {
+                url: redact(url),
+                problem: error.to_string(),
+            })?;
+            Ok(Arc::new(store))
+        }
         "memory" => Ok(Arc::new(MemoryStore::new())),
         _ => Err(NodeError::Config(format!(
-            "{:?} names no store that this server has; write sqlite:<path>, for example sqlite:tape.db",
+            "{:?} names no store that this server has; write sqlite:<path>, for example sqlite:tape.db, or postgres://user:password@host/database",
             redact(url)
         ))),
     }

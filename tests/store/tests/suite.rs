@@ -1,21 +1,28 @@
 //! The suite over every store.
 
+#[path = "suite/cluster.rs"]
+mod cluster;
+
 use std::sync::Arc;
 
+use cluster::Cluster;
 use tape_store::Store;
 use tape_store_memory::MemoryStore;
+use tape_store_postgres::{PostgresConfig, PostgresStore};
 use tape_store_sqlite::{SqliteConfig, SqliteStore};
 
 struct Fresh {
     store: Arc<dyn Store>,
     // The folder lives as long as the store in it.
     _folder: Option<tempfile::TempDir>,
+    _cluster: Option<Cluster>,
 }
 
 async fn memory() -> Fresh {
     Fresh {
         store: Arc::new(MemoryStore::new()),
         _folder: None,
+        _cluster: None,
     }
 }
 
@@ -27,6 +34,18 @@ async fn sqlite() -> Fresh {
     Fresh {
         store: Arc::new(store),
         _folder: Some(folder),
+        _cluster: None,
+    }
+}
+
+async fn postgres() -> Fresh {
+    let cluster = Cluster::start();
+    let config = PostgresConfig::parse(&cluster.database("suite").await).expect("a URL");
+    let store = PostgresStore::open(&config).await.expect("a store");
+    Fresh {
+        store: Arc::new(store),
+        _folder: None,
+        _cluster: Some(cluster),
     }
 }
 
@@ -34,6 +53,7 @@ macro_rules! facts {
     ($($fact:ident($($how:tt)*)),* $(,)?) => {
         facts!(@over memory, $($fact($($how)*)),*);
         facts!(@over sqlite, $($fact($($how)*)),*);
+        facts!(@over postgres, $($fact($($how)*)),*);
     };
     (@over $store:ident, $($fact:ident($($how:tt)*)),*) => {
         mod $store {
@@ -103,4 +123,41 @@ async fn sqlite_fsyncs_every_commit() {
         "journal_mode, synchronous (2 = FULL)"
     );
     store.close().await;
+}
+
+/// Two servers over one Postgres: of commits that race, one wins, and batches that cross do not fail each other.
+#[tokio::test]
+async fn two_servers_share_one_postgres() {
+    let cluster = Cluster::start();
+    let config = PostgresConfig::parse(&cluster.database("shared").await).expect("a URL");
+    let (one, other) = tokio::join!(PostgresStore::open(&config), PostgresStore::open(&config));
+    let servers: [Arc<dyn Store>; 2] = [
+        Arc::new(one.expect("migrated once, under a lock")),
+        Arc::new(other.expect("migrated once, under a lock")),
+    ];
+    for round in 0..20 {
+        let mut tasks = tokio::task::JoinSet::new();
+        for racer in 0..64_usize {
+            let store = servers[racer % 2].clone();
+            let entity = tape_store_tests::run(&format!("e-{}", racer % 16));
+            let row = tape_store_tests::row("k", &racer.to_string(), None);
+            let mut commit = tape_store_tests::commit(&entity, round, vec![row]);
+            commit.entries = vec![(i64::try_from(round).expect("small") + 1, vec![1])];
+            tasks.spawn(async move { store.commit(commit).await });
+        }
+        let answers = tasks.join_all().await;
+        let lost = answers
+            .iter()
+            .filter(|answer| matches!(answer, Err(tape_store::StoreError::Conflict { .. })))
+            .count();
+        assert_eq!(
+            answers.iter().filter(|answer| answer.is_ok()).count(),
+            16,
+            "{answers:?}"
+        );
+        assert_eq!(lost, 48);
+    }
+    for store in servers {
+        store.close().await;
+    }
 }

@@ -284,13 +284,5 @@ fn get<'r, T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>>(
 }
 
 fn entity_kind(number: u8) -> Result<EntityKind, StoreError> {
-    Ok(match number {
-        1 => EntityKind::Run,
-        2 => EntityKind::Session,
-        3 => EntityKind::AppState,
-        4 => EntityKind::UserState,
-        5 => EntityKind::BusinessKey,
-        6 => EntityKind::Value,
-        other => return Err(StoreError::Corrupt(format!("no entity kind {other}"))),
-    })
+    EntityKind::from_number(number).ok_or_else(|| StoreError::Corrupt(format!("no entity kind {number}")))
 }

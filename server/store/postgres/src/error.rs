@@ -1,0 +1,25 @@
+//! What Postgres says, by what the caller does next.
+
+use tape_store::StoreError;
+
+/// An error before COMMIT was sent, or of a read: nothing was written.
+pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+/// An error of COMMIT itself: it may have happened.
+pub(crate) fn in_doubt(error: &sqlx::Error) -> StoreError {
+    StoreError::InDoubt(error.to_string())
+}
+
+/// Whether the same transaction may go through when it is tried again at once.
+pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
+    const SERIALIZATION_FAILURE: &str = "40001";
+    const DEADLOCK: &str = "40P01";
+    match error {
+        sqlx::Error::Database(cause) => cause
+            .code()
+            .is_some_and(|code| code == SERIALIZATION_FAILURE || code == DEADLOCK),
+        _ => false,
+    }
+}

@@ -1,0 +1,275 @@
+//! The store trait over Postgres.
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{Postgres, QueryBuilder, Row as _};
+use tape_core::command::Range;
+use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
+use tape_store::{Commit, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Store, StoreError, codec};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::config::PostgresConfig;
+use crate::error::unavailable;
+use crate::{driver, writer};
+
+/// A store in one Postgres database.
+pub struct PostgresStore {
+    pool: PgPool,
+    queue: std::sync::Mutex<Option<mpsc::Sender<writer::Waiting>>>,
+    tasks: TaskTracker,
+}
+
+impl PostgresStore {
+    /// Connects, and brings the schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database cannot be reached, or belongs to a newer server.
+    pub async fn open(config: &PostgresConfig) -> Result<Self, StoreError> {
+        let pool = driver::pool(config).await?;
+        let (queue, waiting) = mpsc::channel(config.queue_max);
+        let tasks = TaskTracker::new();
+        tasks.spawn(writer::run(pool.clone(), waiting, config.batch_max));
+        Ok(Self {
+            pool,
+            queue: std::sync::Mutex::new(Some(queue)),
+            tasks,
+        })
+    }
+
+    fn queue(&self) -> Result<mpsc::Sender<writer::Waiting>, StoreError> {
+        let queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        queue.clone().ok_or_else(closing)
+    }
+}
+
+fn closing() -> StoreError {
+    StoreError::Unavailable("the store is closing".to_owned())
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn load(&self, entity: &EntityId, rows: &[RowKey], ranges: &[Range]) -> Result<Loaded, StoreError> {
+        // One statement is one moment: the version and the rows belong together.
+        let (kinds, keys): (Vec<i16>, Vec<Vec<u8>>) = rows
+            .iter()
+            .chain([&RowKey::Head])
+            .map(codec::encode_key)
+            .map(|(kind, key)| (i16::from(kind), key))
+            .unzip();
+        let mut query = QueryBuilder::<Postgres>::new("WITH e AS (SELECT no, version FROM entities WHERE kind = ");
+        query
+            .push_bind(i16::from(entity.kind as u8))
+            .push(" AND id = ")
+            .push_bind(&entity.id);
+        query.push(
+            ") SELECT e.version, r.kind, r.key, r.body FROM e LEFT JOIN rows r ON r.no = e.no AND (r.kind, r.key) IN
+               (SELECT * FROM unnest(",
+        );
+        query
+            .push_bind(kinds)
+            .push("::smallint[], ")
+            .push_bind(keys)
+            .push("::bytea[]))");
+        for range in ranges {
+            query.push(
+                " UNION (SELECT e.version, r.kind, r.key, r.body FROM e JOIN rows r ON r.no = e.no AND r.kind = ",
+            );
+            query
+                .push_bind(i16::from(range.kind as u8))
+                .push(" ORDER BY r.key DESC");
+            if let Some(last) = range.last {
+                query.push(" LIMIT ").push_bind(i64::from(last));
+            }
+            query.push(")");
+        }
+        let mut loaded = Loaded::default();
+        for row in query.build().fetch_all(&self.pool).await.map_err(unavailable)? {
+            loaded.version = get::<i64>(&row, 0)?.unsigned_abs();
+            if let Some(kind) = get::<Option<i16>>(&row, 1)? {
+                loaded.rows.push((
+                    codec::decode_key(byte(kind)?, &get::<Vec<u8>>(&row, 2)?)?,
+                    get(&row, 3)?,
+                ));
+            }
+        }
+        loaded.rows.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(loaded)
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue()?
+            .send(writer::Waiting { commit, answer })
+            .await
+            .map_err(|_| closing())?;
+        answered
+            .await
+            .map_err(|_| StoreError::InDoubt("the writer went away".to_owned()))?
+    }
+
+    async fn due(&self, query: &DueQuery) -> Result<Vec<DueRow>, StoreError> {
+        let mut sql = QueryBuilder::<Postgres>::new(
+            "SELECT e.kind, e.id, r.kind, r.key, r.due_at, e.tenant, e.app
+             FROM rows r JOIN entities e ON e.no = r.no WHERE r.due_kind = ",
+        );
+        sql.push_bind(i16::from(query.kind as u8))
+            .push(" AND r.due_at <= ")
+            .push_bind(query.until.0);
+        if let Some(apps) = &query.apps {
+            sql.push(" AND e.app = ANY(").push_bind(apps.as_slice()).push(")");
+        }
+        sql.push(" ORDER BY r.due_at, e.kind, e.id COLLATE \"C\" LIMIT ")
+            .push_bind(i64::from(query.limit));
+        let rows = sql.build().fetch_all(&self.pool).await.map_err(unavailable)?;
+        rows.iter()
+            .map(|row| {
+                Ok(DueRow {
+                    entity: EntityId {
+                        kind: entity_kind(get(row, 0)?)?,
+                        id: get(row, 1)?,
+                    },
+                    key: codec::decode_key(byte(get(row, 2)?)?, &get::<Vec<u8>>(row, 3)?)?,
+                    at: Time(get(row, 4)?),
+                    tenant: get(row, 5)?,
+                    app: get(row, 6)?,
+                })
+            })
+            .collect()
+    }
+
+    async fn next_due(&self, kind: DueKind) -> Result<Option<Time>, StoreError> {
+        let at: Option<i64> = sqlx::query_scalar("SELECT min(due_at) FROM rows WHERE due_kind = $1")
+            .bind(i16::from(kind as u8))
+            .fetch_one(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        Ok(at.map(Time))
+    }
+
+    async fn count_due(&self, kind: DueKind, now: Time) -> Result<(u64, Option<Time>), StoreError> {
+        let row = sqlx::query("SELECT count(*), min(due_at) FROM rows WHERE due_kind = $1 AND due_at <= $2")
+            .bind(i16::from(kind as u8))
+            .bind(now.0)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(unavailable)?;
+        Ok((
+            get::<i64>(&row, 0)?.unsigned_abs(),
+            get::<Option<i64>>(&row, 1)?.map(Time),
+        ))
+    }
+
+    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        sqlx::query_as(
+            "SELECT j.seq, j.body FROM journal j
+             WHERE j.no = (SELECT no FROM entities WHERE kind = $1 AND id = $2) AND j.seq >= $3 ORDER BY j.seq LIMIT $4",
+        )
+        .bind(i16::from(entity.kind as u8))
+        .bind(&entity.id)
+        .bind(from_seq)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(unavailable)
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {
+        let mut sql = QueryBuilder::<Postgres>::new(
+            "SELECT e.id, e.tenant, e.app, e.\"user\", e.status, e.created, r.body
+             FROM entities e JOIN rows r ON r.no = e.no AND r.kind = 0 WHERE e.kind = ",
+        );
+        sql.push_bind(i16::from(query.kind as u8));
+        for (column, wanted) in [
+            ("e.tenant", &query.tenant),
+            ("e.app", &query.app),
+            ("e.\"user\"", &query.user),
+        ] {
+            if let Some(wanted) = wanted {
+                sql.push(" AND ").push(column).push(" = ").push_bind(wanted);
+            }
+        }
+        if !query.statuses.is_empty() {
+            let statuses: Vec<i16> = query.statuses.iter().map(|status| i16::from(*status)).collect();
+            sql.push(" AND e.status = ANY(").push_bind(statuses).push(")");
+        }
+        if let Some(until) = query.created_until {
+            sql.push(" AND e.created <= ").push_bind(until.0);
+        }
+        if let Some(after) = &query.after {
+            sql.push(" AND (e.created, e.id) < (")
+                .push_bind(after.created.0)
+                .push(", ")
+                .push_bind(&after.id)
+                .push(")");
+        }
+        sql.push(" ORDER BY e.created DESC, e.id DESC LIMIT ")
+            .push_bind(i64::from(query.limit));
+        let rows = sql.build().fetch_all(&self.pool).await.map_err(unavailable)?;
+        rows.iter()
+            .map(|row| {
+                Ok(Listed {
+                    id: get(row, 0)?,
+                    listing: Listing {
+                        tenant: get(row, 1)?,
+                        app: get(row, 2)?,
+                        user: get(row, 3)?,
+                        status: byte(get(row, 4)?)?,
+                        created: Time(get(row, 5)?),
+                    },
+                    head: get(row, 6)?,
+                })
+            })
+            .collect()
+    }
+
+    async fn count_by_status(&self, kind: EntityKind) -> Result<Vec<(u8, u64)>, StoreError> {
+        let rows: Vec<(i16, i64)> = sqlx::query_as(
+            "SELECT status, count(*) FROM entities WHERE kind = $1 AND version > 0 GROUP BY status ORDER BY status",
+        )
+        .bind(i16::from(kind as u8))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(unavailable)?;
+        rows.into_iter()
+            .map(|(status, count)| Ok((byte(status)?, count.unsigned_abs())))
+            .collect()
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1")
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(unavailable)
+    }
+
+    async fn close(&self) {
+        // Without a sender left the writer ends once its queue is empty.
+        drop(
+            self.queue
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .take(),
+        );
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.pool.close().await;
+    }
+}
+
+fn get<'r, T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>>(
+    row: &'r PgRow,
+    index: usize,
+) -> Result<T, StoreError> {
+    row.try_get(index)
+        .map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+fn byte(number: i16) -> Result<u8, StoreError> {
+    u8::try_from(number).map_err(|_| StoreError::Corrupt(format!("{number} is no kind or status")))
+}
+
+fn entity_kind(number: i16) -> Result<EntityKind, StoreError> {
+    EntityKind::from_number(byte(number)?).ok_or_else(|| StoreError::Corrupt(format!("no entity kind {number}")))
+}

@@ -1,0 +1,128 @@
+//! A private Postgres cluster: made for a test, gone after it, with fsync on.
+
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// `nobody` on Debian: Postgres refuses to run as root.
+const NOBODY: u32 = 65_534;
+
+/// A running cluster.
+pub struct Cluster {
+    folder: tempfile::TempDir,
+    server: Child,
+}
+
+impl Cluster {
+    /// Makes a cluster that listens on a socket in its own folder only.
+    pub fn start() -> Self {
+        let bin = binaries();
+        let folder = tempfile::tempdir().expect("a folder");
+        chown_if_root(folder.path());
+        let data = folder.path().join("data");
+        let made = unprivileged(&bin.join("initdb"))
+            .args([
+                "--auth=trust",
+                "--username=tape",
+                "--no-sync",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--pgdata",
+            ])
+            .arg(&data)
+            .stdout(Stdio::null())
+            .output()
+            .expect("initdb runs");
+        assert!(
+            made.status.success(),
+            "initdb: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let server = unprivileged(&bin.join("postgres"))
+            .arg("-D")
+            .arg(&data)
+            .args([
+                "-c",
+                "listen_addresses=",
+                "-c",
+                "fsync=on",
+                "-c",
+                "max_connections=200",
+                "-k",
+            ])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("postgres runs");
+        Self { folder, server }
+    }
+
+    /// A fresh database of this name, and its URL.
+    pub async fn database(&self, name: &str) -> String {
+        let bin = binaries();
+        for _ in 0..200 {
+            let made = Command::new(bin.join("createdb"))
+                .args(["--username=tape", "--host"])
+                .arg(self.folder.path())
+                .arg(name)
+                .output()
+                .expect("createdb runs");
+            if made.status.success() {
+                return format!("postgres://tape@localhost/{name}?host={}", self.folder.path().display());
+            }
+            let problem = String::from_utf8_lossy(&made.stderr).into_owned();
+            let starting = problem.contains("No such file")
+                || problem.contains("starting up")
+                || problem.contains("Connection refused");
+            assert!(starting, "createdb: {problem}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        unreachable!("the cluster does not start within ten seconds");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Immediate: nobody needs what is in it.
+        drop(self.server.kill());
+        drop(self.server.wait());
+    }
+}
+
+/// Where Debian, or the PATH, has the server's programs.
+fn binaries() -> PathBuf {
+    let debian = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("bin"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> = debian.chain(std::env::split_paths(&path)).collect();
+    places.retain(|place| place.join("initdb").exists() && place.join("postgres").exists());
+    places
+        .into_iter()
+        .next()
+        .expect("Postgres is not installed: apt-get install postgresql")
+}
+
+fn unprivileged(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    if is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.current_dir("/");
+    command
+}
+
+fn chown_if_root(folder: &Path) {
+    if is_root() {
+        chown(folder, Some(NOBODY), Some(NOBODY)).expect("the folder is handed over");
+    }
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
