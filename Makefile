@@ -1,0 +1,62 @@
+# Tape: from a fresh clone to a demo, and all that is checked. `make` alone tells what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Outside the clone, so that `git clean` costs nothing and many clones share one build.
+CARGO_TARGET_DIR ?= $(HOME)/.cache/tape/target
+export CARGO_TARGET_DIR
+VENV ?= $(CURDIR)/.venv
+BIN := $(CARGO_TARGET_DIR)/debug
+PYTHON := $(VENV)/bin/python
+# The demo's own flags: make demo DEMO_FLAGS=--lose-answer
+DEMO_FLAGS ?=
+
+# The virtual environment of the shell must not stand in for the one that is made here.
+unexport VIRTUAL_ENV
+
+.PHONY: help demo build test test-rust test-connectors test-python lint tools python
+
+help: ## What there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build python ## Set up what is missing, then kill an agent in the middle of a wire and count the wires
+	@folder=$$(mktemp -d "$${TMPDIR:-/tmp}/tape-demo.XXXXXX"); cd "$$folder"; export PATH="$(BIN):$$PATH" TAPE_PYTHON="$(PYTHON)"; \
+	tape init treasury >/dev/null; cd treasury; echo "in $$folder/treasury:" >&2; echo '$$ tape dev --kill-resume-demo $(DEMO_FLAGS)' >&2; \
+	tape dev --kill-resume-demo $(DEMO_FLAGS)
+
+build: tools ## Build tape and tape-server
+	@echo "building tape and tape-server into $(BIN) (some minutes the first time)" >&2
+	@cargo build --locked -p tape-cli --bins
+
+python: tools $(VENV)/.tape-sdk ## Make the Python environment with the SDK and the agent framework
+
+$(VENV)/.tape-sdk: sdk/python/pyproject.toml sdk/python/hatch_build.py sdk/python/protogen.py $(shell find server/proto/proto -name '*.proto')
+	@echo "making $(VENV) with the SDK, google-adk and the tools that check them (a minute the first time)" >&2
+	@[ -x "$(PYTHON)" ] || "$$(.ci/tools python)" -m venv "$(VENV)"
+	@"$(PYTHON)" -m pip install --quiet --upgrade pip
+	@"$(PYTHON)" -m pip install --quiet --editable 'sdk/python[adk,dev]'
+	@touch "$@"
+
+tools: ## Check that this machine has what is needed, and say how to get what is not
+	@.ci/tools check
+
+test: lint test-connectors test-rust test-python ## Everything that is checked
+
+lint: tools ## Formatting and clippy
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+test-rust: build python ## All Rust tests; those end to end kill real processes
+	TAPE_PYTHON="$(PYTHON)" cargo test --locked --workspace
+
+test-connectors: tools ## Build the connectors as components, and test them
+	cd connectors && cargo fmt --all --check
+	cd connectors && cargo clippy --locked --workspace --all-targets -- -D warnings
+	cd connectors && cargo build --locked --release --target wasm32-wasip2 -p tape-connector-bank
+	cd connectors && cargo test --locked --workspace
+
+test-python: build python ## The Python SDK: style, types, tests against a server in memory and the real one
+	cd sdk/python && "$(VENV)/bin/ruff" check . && "$(VENV)/bin/ruff" format --check .
+	cd sdk/python && "$(VENV)/bin/pyright"
+	cd sdk/python && TAPE_SERVER="$(BIN)/tape-server" "$(VENV)/bin/pytest" -q
