@@ -145,10 +145,10 @@ pub fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String
 #[must_use]
 pub fn age(ms: i64) -> String {
     match ms {
-        ..1_000 => format!("{}ms", ms.max(0)),
-        ..60_000 => format!("{}s", ms / 1_000),
-        ..3_600_000 => format!("{}m", ms / 60_000),
-        ..86_400_000 => format!("{}h", ms / 3_600_000),
+        ..=999 => format!("{}ms", ms.max(0)),
+        1_000..=59_999 => format!("{}s", ms / 1_000),
+        60_000..=3_599_999 => format!("{}m", ms / 60_000),
+        3_600_000..=86_399_999 => format!("{}h", ms / 3_600_000),
         _ => format!("{}d", ms / 86_400_000),
     }
 }

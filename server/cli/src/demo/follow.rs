@@ -11,12 +11,15 @@ use crate::server::{Entry, Server, ServerError};
 /// Between two tries to reach a server that is away.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// A journal as it arrives.
+type Entries = Pin<Box<dyn Stream<Item = Result<Entry, ServerError>>>>;
+
 /// One run's journal so far.
 pub struct Follower {
     server: Server,
     run_id: String,
     entries: Vec<Entry>,
-    stream: Option<Pin<Box<dyn Stream<Item = Result<Entry, ServerError>>>>>,
+    stream: Option<Entries>,
 }
 
 impl Follower {

@@ -95,13 +95,13 @@ async fn bring_up(stage: &mut Stage<'_>, report: &Report) -> anyhow::Result<()> 
     stage
         .poll(&line, async |_: &Stage<'_>| {
             let stats = server.stats().await?;
-            let passed = |kind: &&str| {
+            let passed = |kind: &str| {
                 stats
                     .reactors
                     .iter()
-                    .any(|one| one.kind == **kind && one.enabled && one.passes > 0)
+                    .any(|one| one.kind == kind && one.enabled && one.passes > 0)
             };
-            Ok(REACTORS.iter().all(|kind| passed(&kind)).then_some(()))
+            Ok(REACTORS.iter().all(|kind| passed(kind)).then_some(()))
         })
         .await?;
     report.say(Mark::Tick, &line)?;
