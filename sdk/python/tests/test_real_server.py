@@ -230,19 +230,3 @@ async def test_a_second_driver_is_kept_out_and_a_late_one_fenced(client: TapeCli
     assert second.fence > first.fence
     with pytest.raises(tape.Fenced):
         await client.record_decision(run_id=first.run_id, decision_index=0, response_json="1", fence=first.fence)
-
-
-async def test_events_and_values_come_through(client: TapeClient, tmp_path: Path) -> None:
-    runner = runner_of(client, LlmAgent(name="a", model=Script("done")))
-    relay = asyncio.create_task(tape.run_outbox_relay(tape.FileSink(tmp_path / "events"), name="r", client=client))
-    await drive(runner)
-    (run,) = (await client.admin.list_runs(app_name="app")).runs
-    while not (tmp_path / "events").exists() or f"{run.run_id}/{run.seq_cursor}" not in (tmp_path / "events").read_text():
-        await asyncio.sleep(0.02)
-    relay.cancel()
-    await asyncio.gather(relay, return_exceptions=True)
-    ids = [json.loads(line)["id"] for line in (tmp_path / "events").read_text().splitlines()]
-    assert ids == [f"{run.run_id}/{seq}" for seq in range(1, run.seq_cursor + 1)]
-    assert await tape.set_value("n", "k", 1, if_version=0, client=client) == 1
-    with pytest.raises(tape.Conflict):
-        await tape.set_value("n", "k", 2, if_version=0, client=client)

@@ -37,6 +37,7 @@ from tape.errors import (
     TapeError,
     Unauthenticated,
     Unavailable,
+    Unimplemented,
 )
 from tape.events import FileSink, PubSubSink, RunEvent, Sink, run_event_fanout, run_outbox_relay
 from tape.functions import (
@@ -106,6 +107,7 @@ __all__ = [
     "Timer",
     "Unauthenticated",
     "Unavailable",
+    "Unimplemented",
     "Value",
     "await_signal",
     "business_key",

@@ -43,9 +43,9 @@ class TapeError(Exception):
 
     def __str__(self) -> str:
         text = super().__str__()
-        if self.code:
+        if self.code and not text.startswith(self.code):
             text = f"{self.code}: {text}"
-        return f"{text} {self.cure}" if self.cure else text
+        return f"{text} {self.cure}" if self.cure and self.cure not in text else text
 
 
 class Conflict(TapeError):
@@ -104,6 +104,10 @@ class Unavailable(TapeError):
     """The server did not answer within the deadline, repeated requests included. Repeating is always safe."""
 
 
+class Unimplemented(TapeError):
+    """This server does not serve that part of the contract."""
+
+
 class GateTimeout(TapeError):
     """A gate's time ran out before its signal came."""
 
@@ -136,6 +140,7 @@ _BY_STATUS: dict[grpc.StatusCode, type[TapeError]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Exhausted,
     grpc.StatusCode.DATA_LOSS: FellBehind,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
     grpc.StatusCode.DEADLINE_EXCEEDED: Unavailable,
 }
 

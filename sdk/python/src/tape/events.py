@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from tape._calls import backoff_s
 from tape.client import TapeClient
 from tape.decisions import to_json
-from tape.errors import TapeError
+from tape.errors import InvalidRequest, NotGranted, TapeError, Unimplemented
 from tape.ops import shared_client
 from tape.v1 import tape_pb2 as pb
 
@@ -104,7 +104,8 @@ async def run_event_fanout(
     """Give every entry to every handler, one entry after the other, until cancelled.
 
     `name` names the cursor. Without one that is kept, reading begins now, or at the first entry with `from_start`.
-    A handler that raises is given the same entry again, after a pause; the others wait.
+    A handler that raises is given the same entry again, after a pause; the others wait. Raises what no repetition
+    could mend: Unimplemented, NotGranted, InvalidRequest.
     """
     all_of = handlers if isinstance(handlers, list) else [handlers]
 
@@ -147,6 +148,8 @@ async def _read(
                 await deliver(event)
                 cursor, attempt = event.cursor, 0
                 await client.write_value(namespace=_CURSORS, key=name, value_json=str(cursor), if_version=-1)
+        except (Unimplemented, NotGranted, InvalidRequest):
+            raise
         except TapeError as error:
             _log.info("the feed for %s broke: %s", name, error)
         except Exception:
