@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use tape_client::{ClientError, TapeClient};
 use tape_node::project::{DEFAULT_URL, FILE, Project};
 
 use crate::glance::Glance;
-use crate::server::Server;
 use crate::ui::Format;
 
 /// The surroundings of one command.
@@ -20,7 +19,7 @@ pub struct Cx {
 /// A server to ask: the one that runs, or one that runs for this command only.
 pub struct Connected {
     /// The connection.
-    pub server: Server,
+    pub client: TapeClient,
     glance: Option<Glance>,
 }
 
@@ -84,33 +83,31 @@ impl Cx {
     ///
     /// # Errors
     /// When none answers.
-    pub async fn server(&self) -> anyhow::Result<Server> {
-        let server = Server::new(&self.url()?)?;
-        server.stats().await.with_context(|| no_server(server.url()))?;
-        Ok(server)
+    pub async fn client(&self) -> anyhow::Result<TapeClient> {
+        Ok(TapeClient::connect(&self.url()?).await?)
     }
 
     /// The server that runs; or, when none does and the project has a store, one that only looks at it.
     ///
     /// # Errors
     /// When neither is there.
-    pub async fn server_or_glance(&self) -> anyhow::Result<Connected> {
-        let server = Server::new(&self.url()?)?;
-        let away = match server.stats().await {
-            Ok(_) => return Ok(Connected { server, glance: None }),
+    pub async fn client_or_glance(&self) -> anyhow::Result<Connected> {
+        let url = self.url()?;
+        let away = match TapeClient::connect(&url).await {
+            Ok(client) => return Ok(Connected { client, glance: None }),
             Err(error) => error,
         };
-        if away.is_away()
+        if matches!(away, ClientError::Unreachable { .. })
             && self.url.is_none()
             && let Some(project) = self.project_if_any()?
-            && let Some(glance) = Glance::open(&project, server.url()).await?
+            && let Some(glance) = Glance::open(&project, &url).await?
         {
             return Ok(Connected {
-                server: glance.server(),
+                client: glance.client(),
                 glance: Some(glance),
             });
         }
-        Err(away).with_context(|| no_server(server.url()))
+        Err(away.into())
     }
 }
 
@@ -133,8 +130,4 @@ impl Connected {
 #[must_use]
 pub fn shown(path: &Path, root: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
-}
-
-fn no_server(url: &str) -> String {
-    format!("no Tape server answers at {url}. Start one: `tape dev` in a project's folder")
 }

@@ -9,6 +9,7 @@
 //! Whatever the worker says of itself is checked against the journal, and the journal against the bank's own books.
 
 mod checks;
+mod dump;
 mod follow;
 mod keep;
 mod report;

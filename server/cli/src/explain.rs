@@ -52,6 +52,24 @@ pub const ALL: &[Explanation] = &[
         "Open the stream again from where it ended. SDK workers do that by themselves; two processes must not share a worker id.",
     ),
     about(
+        "TAPE-A005",
+        "that is not the URL of a Tape server",
+        "It does not have the form tape://host:port, or names a scheme that this build does not have.",
+        "Write tape://host:port, for example tape://127.0.0.1:7878.",
+    ),
+    about(
+        "TAPE-A006",
+        "nothing listens there",
+        "No server runs at that address, or something between here and there refuses the connection.",
+        "Start one: `tape dev` in a project's folder, or `tape-server`. Name another address by --url or TAPE_URL.",
+    ),
+    about(
+        "TAPE-A007",
+        "the server's answer makes no sense",
+        "It is a much older or newer version, or something else than a Tape server listens there.",
+        "Compare the versions of both sides (`tape --version`, `tape status`), and check the address.",
+    ),
+    about(
         "TAPE-C001",
         "no connector of that name is deployed",
         "An effect names a connector that this server has not loaded.",

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tape_client::TapeClient;
 use tape_node::project::Project;
 
 use crate::cx::shown;
-use crate::server::Server;
 use crate::server_process::{self, ServerProcess, ServerSpec};
 use crate::{ports, ui};
 
@@ -50,8 +50,8 @@ impl Glance {
 
     /// The connection to it.
     #[must_use]
-    pub fn server(&self) -> Server {
-        self.server.server.clone()
+    pub fn client(&self) -> TapeClient {
+        self.server.client.clone()
     }
 
     /// Stops it.

@@ -1,7 +1,7 @@
 //! The command line: `tape` for people, `tape-server` for machines that run nothing else.
 //!
 //! ```text
-//! commands/<command>.rs ─▶ cx (project, format) ─▶ server (gRPC)         one file per command
+//! commands/<command>.rs ─▶ cx (project, format) ─▶ tape-client            one file per command
 //! commands/dev.rs ─▶ server_process, bank_process, agent_process ─▶ process (group, logs, end)
 //!                 └▶ demo (script: what is done, checks: what must hold)
 //! ```
@@ -15,10 +15,11 @@ mod demo;
 mod exit;
 mod explain;
 mod glance;
+mod journal;
+mod names;
 mod ports;
 mod process;
 mod python;
-mod server;
 mod server_main;
 mod server_process;
 mod template;

@@ -279,7 +279,10 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_does_not_listen_is_killed() {
-        let mut process = shell("trap '' TERM; echo ready; while :; do sleep 0.05; done", silent());
+        let (ready, mut is_ready) = tokio::sync::mpsc::unbounded_channel();
+        let heard: Sink = Arc::new(move |_, line| drop(ready.send(line.to_owned())));
+        let mut process = shell("trap '' TERM; echo ready; while :; do sleep 0.05; done", heard);
+        assert_eq!(is_ready.recv().await.as_deref(), Some("ready"));
         assert_eq!(ending(process.stop(Duration::from_millis(300)).await), "SIGKILL");
     }
 

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tape_client::TapeClient;
 use tokio::time::{Instant, sleep};
 
 use crate::ports;
 use crate::process::{Process, Sink, Spec, ending};
-use crate::server::Server;
 
 const NAME: &str = "tape-server";
 /// Compiling connectors is part of a start.
@@ -44,7 +44,7 @@ pub struct ServerProcess {
     /// The process.
     pub process: Process,
     /// A connection to it.
-    pub server: Server,
+    pub client: TapeClient,
 }
 
 impl ServerSpec {
@@ -89,9 +89,13 @@ impl ServerProcess {
             env: spec.env.clone(),
             sink,
         })?;
-        let server = Server::new(&spec.url())?;
         let deadline = Instant::now() + START_MAX;
-        while server.stats().await.is_err() {
+        loop {
+            if let Ok(client) = TapeClient::connect(&spec.url()).await
+                && client.stats().await.is_ok()
+            {
+                return Ok(Self { process, client });
+            }
             if let Some(status) = process.has_ended() {
                 process.wait().await;
                 bail!(
@@ -105,7 +109,6 @@ impl ServerProcess {
             }
             sleep(Duration::from_millis(20)).await;
         }
-        Ok(Self { process, server })
     }
 }
 

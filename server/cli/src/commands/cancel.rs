@@ -14,7 +14,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
-    let run = cx.server().await?.cancel(&args.run_id, &args.reason).await?;
+    let run = cx.client().await?.cancel(&args.run_id, &args.reason).await?;
     show(&run, cx)?;
     Ok(Exit::Fine)
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::commands::status::show;
 use crate::cx::Cx;
 use crate::exit::Exit;
+use crate::names;
 use crate::ui;
 
 #[derive(clap::Args)]
@@ -21,7 +22,7 @@ pub struct Args {
 
 pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
     let (run, obligations) = cx
-        .server()
+        .client()
         .await?
         .compensate(&args.run_id, &args.reason, args.go_on)
         .await?;
@@ -31,11 +32,14 @@ pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
     }
     show(&run, cx)?;
     for obligation in &obligations {
+        let (id, status) = (
+            format!("{}/{}", obligation.run_id, obligation.seq),
+            names::obligation(obligation.status),
+        );
         ui::line(format!(
-            "    {}  {}  undoes {}",
-            obligation.id,
-            ui::status(obligation.status),
-            obligation.effect_key
+            "    {id}  {}  undoes {}",
+            ui::status(status),
+            obligation.effect
         ))?;
     }
     Ok(Exit::Fine)

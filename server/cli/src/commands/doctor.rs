@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use console::Term;
 use serde::Serialize;
+use tape_client::{Effect, EffectStatus, ObligationStatus, ReactorStats, RunFilter, RunStatus, Stats, TapeClient};
 use tape_node::project::Project;
 use tokio::time::sleep;
 
 use crate::cx::Cx;
 use crate::exit::Exit;
 use crate::python;
-use crate::server::{OpenEffect, RunFilter, Server, Stats, run_status};
 use crate::ui::{self, Mark};
 
 /// How often `--live` looks again.
@@ -27,6 +27,9 @@ pub struct Args {
     #[arg(long, value_name = "RUN")]
     dump_run: Option<String>,
 }
+
+/// Of each kind of trouble, so many are named.
+const SHOWN: i32 = 100;
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -65,8 +68,8 @@ impl Check {
 
 pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
     if let Some(run_id) = &args.dump_run {
-        let connected = cx.server_or_glance().await?;
-        let dump = connected.server.dump(run_id).await;
+        let connected = cx.client_or_glance().await?;
+        let dump = connected.client.dump_run(run_id).await;
         connected.close().await;
         ui::json(&dump?)?;
         return Ok(Exit::Fine);
@@ -122,8 +125,8 @@ async fn examine(cx: &Cx) -> Vec<Check> {
         checks.extend(components(project));
         checks.extend(interpreter(project).await);
     }
-    match cx.server().await {
-        Ok(server) => checks.extend(running(&server, project.as_ref()).await),
+    match cx.client().await {
+        Ok(client) => checks.extend(running(&client, project.as_ref()).await),
         Err(error) => checks.push(Check::bad("server", format!("{error:#}"))),
     }
     checks
@@ -172,37 +175,35 @@ async fn interpreter(project: &Project) -> Vec<Check> {
     }]
 }
 
-async fn running(server: &Server, project: Option<&Project>) -> Vec<Check> {
-    let stats = match server.stats().await {
+async fn running(client: &TapeClient, project: Option<&Project>) -> Vec<Check> {
+    let stats = match client.stats().await {
         Ok(stats) => stats,
         Err(error) => return vec![Check::bad("server", error.to_string())],
     };
     let mut checks = vec![Check::fine(format!(
         "server {} answers at {}",
         stats.server_version,
-        server.url()
+        client.url()
     ))];
-    match server
-        .runs(&RunFilter {
-            limit: Some(1),
-            ..RunFilter::default()
-        })
-        .await
-    {
+    let one = RunFilter {
+        page_size: 1,
+        ..RunFilter::default()
+    };
+    match client.list_runs(&one).await {
         Ok(_) => checks.push(Check::fine(format!("store {} answers", stats.store_url))),
         Err(error) => checks.push(Check::bad(format!("store {}", stats.store_url), error.to_string())),
     }
     checks.extend(reactors(&stats));
     checks.extend(workers(&stats, project));
     checks.extend(connectors(&stats, project));
-    checks.extend(stuck(server).await);
+    checks.extend(stuck(client).await);
     checks
 }
 
 /// A reactor that runs keeps its lag small.
 fn reactors(stats: &Stats) -> Vec<Check> {
     let now_ms = crate::commands::status::now_ms(stats, &[]);
-    let check = |one: &crate::server::Reactor| {
+    let check = |one: &ReactorStats| {
         let lag_ms = if one.due == 0 { 0 } else { now_ms - one.oldest_due_at_ms };
         if !one.enabled {
             return Check::bad(
@@ -257,59 +258,51 @@ fn connectors(stats: &Stats, project: Option<&Project>) -> Vec<Check> {
             ));
             continue;
         };
-        checks.push(match loaded.circuit.as_str() {
-            "open" => Check::bad(
-                format!("connector `{name}` rests after failures"),
-                format!("The upstream, or the connector, fails: {}", loaded.last_error),
-            ),
-            _ => Check::fine(format!(
-                "connector `{name}` {} is loaded, {} calls",
-                loaded.version, loaded.calls
-            )),
+        let what = format!(
+            "connector `{name}` {} is loaded, {} calls",
+            loaded.version, loaded.calls
+        );
+        checks.push(if loaded.failures == 0 {
+            Check::fine(what)
+        } else {
+            Check::fine(format!(
+                "{what}, {} of them failed, last: {}",
+                loaded.failures, loaded.last_error
+            ))
         });
     }
-    for effect in &stats.unserved {
+    for effect in &stats.unserved_effects {
         checks.push(Check::bad(
-            format!(
-                "nobody serves connector `{}` for {}",
-                effect.connector, effect.idempotency_key
-            ),
+            format!("nobody serves connector `{}` for {}", effect.connector, effect.key),
             "Add the connector to tape.yaml, or start the process that serves it.",
         ));
     }
     checks
 }
 
-async fn stuck(server: &Server) -> Vec<Check> {
+async fn stuck(client: &TapeClient) -> Vec<Check> {
     let mut checks = Vec::new();
     let filter = RunFilter {
-        statuses: run_status("STUCK").into_iter().collect(),
+        statuses: vec![RunStatus::Stuck],
+        page_size: SHOWN,
         ..RunFilter::default()
     };
-    match server.runs(&filter).await {
+    match client.list_runs(&filter).await {
         Err(error) => checks.push(Check::bad("runs", error.to_string())),
-        Ok(runs) => checks.extend(runs.into_iter().map(|run| {
-            let cure = format!(
-                "{} Look: `tape doctor --dump-run {}`. Then `tape redrive {0}`.",
-                run.last_error, run.run_id
-            );
-            Check::bad(format!("run {} is STUCK", run.run_id), cure.trim_start()).with(Exit::Stuck)
-        })),
+        Ok(page) => {
+            for run in page.items {
+                let look = format!(
+                    "{} Look: `tape doctor --dump-run {}`. Then: tape redrive {1}",
+                    run.last_error, run.run_id
+                );
+                checks.push(Check::bad(format!("run {} is STUCK", run.run_id), look.trim_start()).with(Exit::Stuck));
+                checks.extend(obligations(client, &run.run_id).await);
+            }
+        }
     }
-    match server.doubtful_effects().await {
+    match client.unknown_effects(SHOWN.into()).await {
         Err(error) => checks.push(Check::bad("effects in doubt", error.to_string())),
         Ok(effects) => checks.extend(effects.iter().map(doubt)),
-    }
-    match server.stuck_obligations().await {
-        Err(error) => checks.push(Check::bad("obligations", error.to_string())),
-        Ok(obligations) => checks.extend(obligations.into_iter().map(|one| {
-            let what = format!("obligation {} is STUCK: {} was not undone", one.id, one.effect_key);
-            let cure = format!(
-                "{} Undo it by hand, then: tape resolve --obligation {} --as compensated --reason TEXT",
-                one.last_error, one.id
-            );
-            Check::bad(what, cure.trim_start()).with(Exit::Stuck)
-        })),
     }
     if checks.is_empty() {
         checks.push(Check::fine("nothing is UNKNOWN, nothing is STUCK"));
@@ -317,9 +310,28 @@ async fn stuck(server: &Server) -> Vec<Check> {
     checks
 }
 
-fn doubt(effect: &OpenEffect) -> Check {
-    let key = &effect.idempotency_key;
-    if effect.status != "STUCK" {
+/// What could not be undone, of a run that is STUCK.
+async fn obligations(client: &TapeClient, run_id: &str) -> Vec<Check> {
+    let all = match client.obligations(run_id).await {
+        Ok(all) => all,
+        Err(error) => return vec![Check::bad(format!("obligations of {run_id}"), error.to_string())],
+    };
+    let stuck = all.into_iter().filter(|one| one.status == ObligationStatus::Stuck);
+    let check = |one: tape_client::Obligation| {
+        let id = format!("{}/{}", one.run_id, one.seq);
+        let cure = format!(
+            "{} Undo it by hand, then: tape resolve --obligation {id} --as compensated --reason TEXT",
+            one.last_error
+        );
+        let what = format!("obligation {id} is STUCK: {} was not undone", one.effect);
+        Check::bad(what, cure.trim_start()).with(Exit::Stuck)
+    };
+    stuck.map(check).collect()
+}
+
+fn doubt(effect: &Effect) -> Check {
+    let key = &effect.key;
+    if effect.status != EffectStatus::Stuck {
         return Check::bad(
             format!("effect {key} is UNKNOWN"),
             "The reconciler is asking the upstream; nothing to do yet.",

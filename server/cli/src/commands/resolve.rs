@@ -4,10 +4,11 @@ use std::env;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
+use tape_client::{SettleEffect, SettleObligation};
 
 use crate::cx::Cx;
 use crate::exit::Exit;
-use crate::server::Settlement;
+use crate::names;
 use crate::ui;
 
 #[derive(clap::Args)]
@@ -75,20 +76,22 @@ async fn effect(key: &str, args: &Args, who: String, cx: &Cx) -> anyhow::Result<
         (None, Some(run)) => run,
         (None, None) => bail!("`{key}` does not begin with its run, so say which: --run RUN"),
     };
-    let settlement = Settlement {
+    let settlement = SettleEffect {
+        run_id: run_id.to_owned(),
+        key: key.to_owned(),
         confirmed,
         external_ref: args.external_ref.clone(),
         response_json: args.response.clone(),
         reason: args.reason.clone(),
         who,
     };
-    let settled = cx.server().await?.resolve_effect(run_id, key, settlement).await?;
+    let settled = cx.client().await?.resolve_effect(settlement).await?;
     if cx.is_json() {
         ui::json(&settled)?;
     } else {
         ui::marked(
             ui::Mark::Tick,
-            format!("{} is {}", settled.idempotency_key, ui::status(settled.status)),
+            format!("{} is {}", settled.key, ui::status(names::effect(settled.status))),
         )?;
     }
     Ok(Exit::Fine)
@@ -104,17 +107,20 @@ async fn obligation(id: &str, args: &Args, who: String, cx: &Cx) -> anyhow::Resu
         .rsplit_once('/')
         .and_then(|(run, number)| Some((run, number.parse().ok()?)));
     let (run_id, number) = parsed.with_context(|| format!("`{id}` is not RUN/NUMBER, as `tape doctor` shows it"))?;
-    let settled = cx
-        .server()
-        .await?
-        .resolve_obligation(run_id, number, compensated, args.reason.clone(), who)
-        .await?;
+    let settlement = SettleObligation {
+        run_id: run_id.to_owned(),
+        seq: number,
+        compensated,
+        reason: args.reason.clone(),
+        who,
+    };
+    let settled = cx.client().await?.resolve_obligation(settlement).await?;
     if cx.is_json() {
         ui::json(&settled)?;
     } else {
         ui::marked(
             ui::Mark::Tick,
-            format!("{} is {}", settled.id, ui::status(settled.status)),
+            format!("{id} is {}", ui::status(names::obligation(settled.status))),
         )?;
     }
     Ok(Exit::Fine)

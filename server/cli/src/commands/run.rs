@@ -5,6 +5,7 @@ use std::pin::pin;
 use anyhow::{Context, bail};
 use futures_util::StreamExt;
 use serde_json::Value;
+use tape_client::{RunStatus, StartRun};
 
 use crate::commands::status::show;
 use crate::cx::Cx;
@@ -35,11 +36,16 @@ pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
         (None, Some(project)) => project.app_name().to_owned(),
         (None, None) => bail!("there is no tape.yaml here, so say which app: --app NAME"),
     };
-    let server = cx.server().await?;
+    let client = cx.client().await?;
     let session = args.session.unwrap_or_else(|| format!("s-{}", std::process::id()));
-    let started = server
-        .start_run(&app, &args.user, &session, input(&args.message)?)
-        .await?;
+    let start = StartRun {
+        app,
+        user: args.user,
+        session,
+        input_json: input(&args.message)?,
+        ..StartRun::default()
+    };
+    let started = client.start_run(start).await?.run;
     if !args.wait {
         if cx.is_json() {
             ui::json(&started)?;
@@ -53,16 +59,16 @@ pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
         return Ok(Exit::Fine);
     }
     let waiting = ui::Progress::start(format!("{} runs", started.run_id));
-    let mut journal = pin!(server.journal(&started.run_id, 0).await?);
+    let mut journal = pin!(client.subscribe_run(&started.run_id, 0).await?);
     while let Some(entry) = journal.next().await {
         entry.context("follow the run")?;
     }
     drop(waiting);
-    let ended = server.run(&started.run_id).await?;
+    let ended = client.run(&started.run_id).await?;
     show(&ended, cx)?;
     Ok(match ended.status {
-        "TERMINAL" => Exit::Fine,
-        "STUCK" => Exit::Stuck,
+        RunStatus::Terminal => Exit::Fine,
+        RunStatus::Stuck => Exit::Stuck,
         _ => Exit::Failed,
     })
 }

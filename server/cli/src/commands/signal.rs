@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use tape_client::Signal;
 
 use crate::cx::Cx;
 use crate::exit::Exit;
@@ -24,15 +25,14 @@ pub struct Args {
 pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
     serde_json::from_str::<Value>(&args.payload)
         .with_context(|| format!("`{}` is no JSON. Quote a text twice: '\"yes\"'", args.payload))?;
-    let server = cx.server().await?;
-    let accepted = server
-        .signal(
-            &args.run_id,
-            &args.gate,
-            args.payload,
-            args.request_id.unwrap_or_default(),
-        )
-        .await?;
+    let signal = Signal {
+        run_id: args.run_id.clone(),
+        gate: args.gate.clone(),
+        resolution_json: args.payload,
+        request_id: args.request_id.unwrap_or_default(),
+        ..Signal::default()
+    };
+    let accepted = cx.client().await?.signal(signal).await?;
     if cx.is_json() {
         ui::json(&json!({ "run_id": args.run_id, "gate": args.gate, "accepted": accepted }))?;
     } else if accepted {

@@ -2,20 +2,26 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::Context;
 use console::Term;
 use serde::Serialize;
+use tape_client::{Effect, EffectStatus, Run, RunFilter, RunStatus, Stats, TapeClient};
 use tokio::time::sleep;
 
 use crate::cx::Cx;
 use crate::exit::Exit;
-use crate::server::{OpenEffect, Run, RunFilter, Server, Stats, run_status, run_statuses};
+use crate::names;
 use crate::ui;
 
 /// How often it is redrawn.
 const REDRAW: Duration = Duration::from_millis(500);
 /// Runs that are shown unless all are wanted.
 const SHOWN: usize = 20;
+const SHOWN_ASKED: i32 = 21;
+/// Runs that are asked for at once when all are wanted.
+const PAGE: i32 = 500;
+/// Effects in doubt that are shown.
+const DOUBTS: i64 = 200;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -39,7 +45,7 @@ struct Look {
     url: String,
     server: Stats,
     runs: Vec<Run>,
-    doubtful_effects: Vec<OpenEffect>,
+    doubtful_effects: Vec<Effect>,
     #[serde(skip)]
     more: bool,
 }
@@ -48,11 +54,11 @@ pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
     let filter = filter(&args)?;
     if args.follow {
         // A store that nobody changes has nothing to follow.
-        let server = cx.server().await?;
-        return follow(&server, &filter, args.all, cx).await;
+        let client = cx.client().await?;
+        return follow(&client, &filter, args.all, cx).await;
     }
-    let connected = cx.server_or_glance().await?;
-    let looked = look(&connected.server, &filter, args.all).await;
+    let connected = cx.client_or_glance().await?;
+    let looked = look(&connected.client, &filter, args.all).await;
     let glance = connected.is_glance();
     connected.close().await;
     let look = looked?;
@@ -64,11 +70,11 @@ pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
     Ok(exit(&look))
 }
 
-async fn follow(server: &Server, filter: &RunFilter, all: bool, cx: &Cx) -> anyhow::Result<Exit> {
+async fn follow(client: &TapeClient, filter: &RunFilter, all: bool, cx: &Cx) -> anyhow::Result<Exit> {
     let terminal = Term::stdout();
     let mut before = String::new();
     loop {
-        let text = match look(server, filter, all).await {
+        let text = match look(client, filter, all).await {
             Ok(look) if cx.is_json() => serde_json::to_string(&look)?,
             Ok(look) => render(&look, false),
             Err(error) if cx.is_json() => serde_json::json!({ "error": error.to_string() }).to_string(),
@@ -102,42 +108,64 @@ fn fitted(text: &str, height: usize, width: usize) -> String {
 fn filter(args: &Args) -> anyhow::Result<RunFilter> {
     let statuses = match &args.status {
         None => Vec::new(),
-        Some(name) => match run_status(name) {
-            Some(number) => vec![number],
-            None => bail!(
-                "--status {name}: there is no such status. Known: {}",
-                run_statuses().join(", ").to_lowercase()
-            ),
-        },
+        Some(name) => vec![status_named(name)?],
     };
     Ok(RunFilter {
         app: args.app.clone().unwrap_or_default(),
         statuses,
         // One more than is shown tells whether there are more.
-        limit: (!args.all).then_some(SHOWN + 1),
+        page_size: if args.all { PAGE } else { SHOWN_ASKED },
+        ..RunFilter::default()
     })
 }
 
-async fn look(server: &Server, filter: &RunFilter, all: bool) -> anyhow::Result<Look> {
-    let stats = server.stats().await?;
-    let mut runs = server.runs(filter).await?;
+fn status_named(name: &str) -> anyhow::Result<RunStatus> {
+    let found = RunStatus::ALL
+        .into_iter()
+        .find(|status| status.as_str().eq_ignore_ascii_case(name));
+    found.with_context(|| {
+        let known = RunStatus::ALL.map(RunStatus::as_str).join(", ").to_lowercase();
+        format!("--status {name}: there is no such status. Known: {known}")
+    })
+}
+
+/// One page, or all of them.
+async fn runs(client: &TapeClient, filter: &RunFilter, all: bool) -> anyhow::Result<Vec<Run>> {
+    let mut page = client.list_runs(filter).await?;
+    let mut runs = page.items;
+    while all && let Some(after) = page.next {
+        let after = Some(after);
+        page = client
+            .list_runs(&RunFilter {
+                after,
+                ..filter.clone()
+            })
+            .await?;
+        runs.append(&mut page.items);
+    }
+    Ok(runs)
+}
+
+async fn look(client: &TapeClient, filter: &RunFilter, all: bool) -> anyhow::Result<Look> {
+    let stats = client.stats().await?;
+    let mut runs = runs(client, filter, all).await?;
     let more = !all && runs.len() > SHOWN;
     if more {
         runs.truncate(SHOWN);
     }
     Ok(Look {
-        url: server.url().to_owned(),
+        url: client.url().to_owned(),
         server: stats,
         runs,
-        doubtful_effects: server.doubtful_effects().await?,
+        doubtful_effects: client.unknown_effects(DOUBTS).await?,
         more,
     })
 }
 
 fn exit(look: &Look) -> Exit {
-    let stuck = look.runs.iter().any(|run| run.status == "STUCK");
+    let stuck = look.runs.iter().any(|run| run.status == RunStatus::Stuck);
     let doubts = look.doubtful_effects.iter().map(|effect| {
-        if effect.status == "STUCK" {
+        if effect.status == EffectStatus::Stuck {
             Exit::Stuck
         } else {
             Exit::Unknown
@@ -164,10 +192,10 @@ fn render(look: &Look, glance: bool) -> String {
         let rows: Vec<_> = look.doubtful_effects.iter().map(doubt_row).collect();
         blocks.push(ui::table(["IN DOUBT", "STATUS", "CONNECTOR", "WHY"], &rows));
     }
-    for unserved in &look.server.unserved {
+    for unserved in &look.server.unserved_effects {
         blocks.push(format!(
             "nobody serves connector `{}` for {}",
-            unserved.connector, unserved.idempotency_key
+            unserved.connector, unserved.key
         ));
     }
     blocks.join("\n\n")
@@ -192,7 +220,7 @@ fn server_block(look: &Look, now_ms: i64) -> String {
     let connectors: Vec<String> = stats
         .connectors
         .iter()
-        .map(|one| format!("{} {} ({})", one.name, one.version, one.circuit))
+        .map(|one| format!("{} {} ({} calls)", one.name, one.version, one.calls))
         .collect();
     let listed = |items: Vec<String>| {
         if items.is_empty() {
@@ -223,13 +251,13 @@ fn runs_block(look: &Look, now_ms: i64) -> String {
 
 fn run_row(run: &Run, now_ms: i64) -> [String; 7] {
     let note = match run {
-        _ if !run.waiting_on.is_empty() => format!("waits for `{}`", run.waiting_on),
-        _ if run.ended_at_ms > 0 && run.status == "TERMINAL" => String::new(),
+        _ if !run.waiting_on_gate.is_empty() => format!("waits for `{}`", run.waiting_on_gate),
+        _ if run.ended_at_ms > 0 && run.status == RunStatus::Terminal => String::new(),
         _ => run.last_error.clone(),
     };
     [
         run.run_id.clone(),
-        ui::status(run.status),
+        ui::status(run.status.as_str()),
         format!("decisions={}", run.decisions),
         format!("effects={}", run.effects),
         run.app.clone(),
@@ -238,15 +266,15 @@ fn run_row(run: &Run, now_ms: i64) -> [String; 7] {
     ]
 }
 
-fn doubt_row(effect: &OpenEffect) -> [String; 4] {
+fn doubt_row(effect: &Effect) -> [String; 4] {
     let connector = if effect.connector.is_empty() {
         "-".to_owned()
     } else {
         effect.connector.clone()
     };
     [
-        effect.idempotency_key.clone(),
-        ui::status(effect.status),
+        effect.key.clone(),
+        ui::status(names::effect(effect.status)),
         connector,
         effect.last_error.clone(),
     ]
@@ -275,12 +303,12 @@ pub fn show(run: &Run, cx: &Cx) -> anyhow::Result<()> {
     ui::line(format!(
         "{}  {}  decisions={}  effects={}",
         run.run_id,
-        ui::status(run.status),
+        ui::status(run.status.as_str()),
         run.decisions,
         run.effects
     ))?;
-    if !run.detail.is_null() {
-        ui::line(format!("    {}", run.detail))?;
+    if !run.detail_json.is_empty() {
+        ui::line(format!("    {}", run.detail_json))?;
     }
     if !run.last_error.is_empty() {
         ui::line(format!("    {}", run.last_error))?;
@@ -292,47 +320,67 @@ pub fn show(run: &Run, cx: &Cx) -> anyhow::Result<()> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use serde_json::Value;
-
     use super::*;
 
-    fn look_at(status: &'static str, doubt: Option<&'static str>) -> Look {
+    fn look_at(status: RunStatus, doubt: Option<EffectStatus>) -> Look {
+        let text = String::new;
         let run = Run {
             run_id: "r-1".to_owned(),
             status,
+            tenant: text(),
             app: "treasury".to_owned(),
-            user: String::new(),
-            session: String::new(),
-            decisions: 4,
-            effects: 3,
+            user: text(),
+            session: text(),
+            invocation: text(),
             seq: 20,
+            lease_owner: text(),
+            lease_expires_at_ms: 0,
+            fence: 1,
             started_at_ms: 1_000,
             ended_at_ms: 2_000,
-            lease_owner: String::new(),
-            waiting_on: String::new(),
-            last_error: String::new(),
-            detail: Value::Null,
+            waiting_on_gate: text(),
+            decisions: 4,
+            effects: 3,
+            next_decision_index: 4,
+            input_json: text(),
+            detail_json: text(),
+            last_error: text(),
+            labels: BTreeMap::new(),
         };
-        let effect = |status| OpenEffect {
+        let effect = |status| Effect {
             run_id: "r-1".to_owned(),
-            idempotency_key: "r-1/d-2/wire_money/0".to_owned(),
+            key: "r-1/d-2/wire_money/0".to_owned(),
             status,
+            seq: 10,
+            decision_index: 2,
             tool: "wire_money".to_owned(),
+            request_json: text(),
+            response_json: text(),
+            error_json: text(),
+            begun_at_ms: 0,
+            semantics: "NON_IDEMPOTENT",
+            outbox: true,
+            business_key: text(),
             connector: "bank".to_owned(),
+            connector_version: text(),
+            external_ref: text(),
+            claimed_by: text(),
+            next_dispatch_at_ms: 0,
             last_error: "no answer".to_owned(),
-            external_ref: String::new(),
+            compensation: None,
+            attempts: Vec::new(),
         };
         Look {
             url: "tape://127.0.0.1:7878".to_owned(),
             server: Stats {
                 server_version: "0.1.0".to_owned(),
-                store_url: "sqlite:x".to_owned(),
                 started_at_ms: 0,
+                store_url: "sqlite:x".to_owned(),
                 runs_by_status: BTreeMap::new(),
                 reactors: Vec::new(),
                 workers: Vec::new(),
                 connectors: Vec::new(),
-                unserved: Vec::new(),
+                unserved_effects: Vec::new(),
             },
             runs: vec![run],
             doubtful_effects: doubt.into_iter().map(effect).collect(),
@@ -342,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_run_shows_its_status_and_its_counts() {
-        let text = console::strip_ansi_codes(&render(&look_at("TERMINAL", None), true)).into_owned();
+        let text = console::strip_ansi_codes(&render(&look_at(RunStatus::Terminal, None), true)).into_owned();
         for part in ["r-1", "TERMINAL", "decisions=4", "effects=3", "treasury"] {
             assert!(text.contains(part), "{text}");
         }
@@ -351,10 +399,19 @@ mod tests {
 
     #[test]
     fn the_exit_code_tells_what_waits_for_a_person() {
-        assert_eq!(exit(&look_at("TERMINAL", None)), Exit::Fine);
-        assert_eq!(exit(&look_at("RUNNING", Some("UNKNOWN"))), Exit::Unknown);
-        assert_eq!(exit(&look_at("RUNNING", Some("STUCK"))), Exit::Stuck);
-        assert_eq!(exit(&look_at("STUCK", Some("UNKNOWN"))), Exit::Stuck);
+        assert_eq!(exit(&look_at(RunStatus::Terminal, None)), Exit::Fine);
+        assert_eq!(
+            exit(&look_at(RunStatus::Running, Some(EffectStatus::Unknown))),
+            Exit::Unknown
+        );
+        assert_eq!(
+            exit(&look_at(RunStatus::Running, Some(EffectStatus::Stuck))),
+            Exit::Stuck
+        );
+        assert_eq!(
+            exit(&look_at(RunStatus::Stuck, Some(EffectStatus::Unknown))),
+            Exit::Stuck
+        );
     }
 
     #[test]

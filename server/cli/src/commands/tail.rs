@@ -4,10 +4,11 @@ use std::pin::pin;
 
 use futures_util::StreamExt;
 use serde_json::Value;
+use tape_client::Entry;
 
 use crate::cx::Cx;
 use crate::exit::Exit;
-use crate::server::Entry;
+use crate::journal::payload;
 use crate::ui;
 
 #[derive(clap::Args)]
@@ -20,8 +21,8 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
-    let server = cx.server().await?;
-    let mut journal = pin!(server.journal(&args.run_id, args.from).await?);
+    let client = cx.client().await?;
+    let mut journal = pin!(client.subscribe_run(&args.run_id, args.from).await?);
     while let Some(entry) = journal.next().await {
         let entry = entry?;
         if cx.is_json() {
@@ -35,7 +36,7 @@ pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
 
 fn render(entry: &Entry) -> String {
     let decision = entry.decision_index.map_or(String::new(), |index| format!("d-{index}"));
-    let payload = match &entry.payload {
+    let payload = match payload(entry) {
         Value::Null => String::new(),
         Value::Object(map) if map.is_empty() => String::new(),
         other => other.to_string(),

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use tape_client::{Entry, Run, RunStatus};
 
+use super::dump::{Dump, Effect};
 use super::report::Discrepancy;
 use crate::bank_client::Wire;
-use crate::server::{Dump, DumpedEffect, Entry, Run};
+use crate::journal::{effect_key, payload};
 
 /// The tool whose effect must not happen twice.
 pub const WIRE: &str = "wire_money";
@@ -53,8 +55,8 @@ pub struct Found {
 pub fn begun_wire(entries: &[Entry]) -> Option<String> {
     let begun = entries
         .iter()
-        .find(|entry| entry.kind == "effect.begun" && entry.payload["tool"] == WIRE)?;
-    begun.effect_key().map(str::to_owned)
+        .find(|entry| entry.kind == "effect.begun" && payload(entry)["tool"] == WIRE)?;
+    effect_key(begun).map(str::to_owned)
 }
 
 /// The wire is begun, and has no outcome yet.
@@ -73,10 +75,10 @@ pub fn is_open(line: &str, dump: &Dump, key: &str) -> Held {
 
 /// Nobody drives the run, and somebody should.
 pub fn is_runnable(line: &str, run: &Run) -> Held {
-    if run.status == "RUNNABLE" {
+    if run.status == RunStatus::Runnable {
         return Ok(());
     }
-    Err(Discrepancy::new(line, "RUNNABLE", run.status).into())
+    Err(Discrepancy::new(line, "RUNNABLE", run.status.as_str()).into())
 }
 
 /// The wire is in the books.
@@ -89,18 +91,14 @@ pub fn booked(line: &str, wires: &[Wire]) -> Held {
 
 /// The effect was confirmed by a look into the bank's books, not by an answer.
 pub fn observed(line: &str, confirmed: &Entry, wires: &[Wire]) -> Held<Found> {
-    if confirmed.payload["observed"] != "present" {
-        return Err(Discrepancy::new(
-            line,
-            "confirmed by observation",
-            format!("{} {}", confirmed.kind, confirmed.payload),
-        )
-        .into());
+    let told = payload(confirmed);
+    if told["observed"] != "present" {
+        return Err(Discrepancy::new(line, "confirmed by observation", format!("{} {told}", confirmed.kind)).into());
     }
     booked(line, wires)?;
     let wire = &wires[0];
-    if confirmed.payload["external_ref"] != wire.id.as_str() {
-        let saw = confirmed.payload["external_ref"].to_string();
+    if told["external_ref"] != wire.id.as_str() {
+        let saw = told["external_ref"].to_string();
         return Err(Discrepancy::new(line, format!("the bank's own name for it, {}", wire.id), saw).into());
     }
     Ok(Found {
@@ -138,11 +136,7 @@ impl Final {
     /// The wire was confirmed before the agent came back, and nothing happened to it afterwards: its result was replayed.
     pub fn short_circuited(&self, attached: &Entry, said: &[Value]) -> Held {
         let line = format!("effect `{WIRE}` short-circuited (already CONFIRMED)");
-        let of_wire = || {
-            self.entries
-                .iter()
-                .filter(|entry| entry.effect_key() == Some(&self.key))
-        };
+        let of_wire = || self.entries.iter().filter(|entry| effect_key(entry) == Some(&self.key));
         let before = of_wire().any(|entry| entry.kind == "effect.confirmed" && entry.seq < attached.seq);
         if !before {
             let saw = "it was not confirmed by then";
@@ -175,7 +169,7 @@ impl Final {
         let sent = self
             .entries
             .iter()
-            .filter(|entry| entry.kind == "effect.sent" && entry.effect_key() == Some(&self.key))
+            .filter(|entry| entry.kind == "effect.sent" && effect_key(entry) == Some(&self.key))
             .count();
         if (marked, sent) == (1, 1) {
             return Ok(());
@@ -191,23 +185,17 @@ impl Final {
     /// The run ended well; every decision was asked of the model once; nothing is open.
     pub fn terminated(&self) -> Held {
         let line = "run terminated cleanly";
-        if self.run.status != "TERMINAL" || self.dump.status() != "TERMINAL" {
+        if self.run.status != RunStatus::Terminal || self.dump.run.status != "TERMINAL" {
             return Err(
                 Discrepancy::new(line, "TERMINAL", format!("{} {}", self.run.status, self.run.last_error)).into(),
             );
         }
-        let decisions = self.dump.decisions()?.len();
+        let decisions = self.dump.decisions.len();
         if decisions == 0 || decisions != self.model_calls {
             let expected = format!("as many model calls as recorded decisions, {decisions}");
             return Err(Discrepancy::new(line, expected, format!("{} model calls", self.model_calls)).into());
         }
-        let open: Vec<_> = self
-            .dump
-            .effects()?
-            .into_iter()
-            .filter(|effect| effect.status != "CONFIRMED")
-            .collect();
-        if let Some(effect) = open.first() {
+        if let Some(effect) = self.dump.effects.iter().find(|effect| effect.status != "CONFIRMED") {
             return Err(Discrepancy::new(
                 line,
                 "every effect CONFIRMED",
@@ -247,9 +235,12 @@ impl Final {
             .into());
         }
         if effect.external_ref != wire.id {
-            return Err(
-                Discrepancy::new(line, format!("the effect knows it as {}", wire.id), effect.external_ref).into(),
-            );
+            return Err(Discrepancy::new(
+                line,
+                format!("the effect knows it as {}", wire.id),
+                effect.external_ref.clone(),
+            )
+            .into());
         }
         Ok(())
     }
@@ -257,7 +248,7 @@ impl Final {
     fn each_confirmed_once(&self, line: &str) -> Held {
         let mut times: BTreeMap<&str, usize> = BTreeMap::new();
         for entry in self.entries.iter().filter(|entry| entry.kind == "effect.confirmed") {
-            *times.entry(entry.effect_key().unwrap_or_default()).or_default() += 1;
+            *times.entry(effect_key(entry).unwrap_or_default()).or_default() += 1;
         }
         match times.iter().find(|(_, times)| **times != 1) {
             None => Ok(()),
@@ -268,22 +259,13 @@ impl Final {
     }
 }
 
-fn wire_of(dump: &Dump, key: &str) -> Held<DumpedEffect> {
-    let mut wires: Vec<_> = dump
-        .effects()?
-        .into_iter()
-        .filter(|effect| effect.tool == WIRE)
-        .collect();
-    match wires.pop() {
-        Some(only) if wires.is_empty() && only.idempotency_key == key => Ok(only),
-        found => {
-            let count = wires.len() + usize::from(found.is_some());
-            Err(Discrepancy::new(
-                format!("effect `{WIRE}`"),
-                format!("one, with key {key}"),
-                format!("{count} of them"),
-            )
-            .into())
+fn wire_of<'d>(dump: &'d Dump, key: &str) -> Held<&'d Effect> {
+    let wires: Vec<_> = dump.effects.iter().filter(|effect| effect.tool == WIRE).collect();
+    match wires.as_slice() {
+        [only] if only.idempotency_key == key => Ok(only),
+        _ => {
+            let (line, expected) = (format!("effect `{WIRE}`"), format!("one, with key {key}"));
+            Err(Discrepancy::new(line, expected, format!("{} of them", wires.len())).into())
         }
     }
 }

@@ -4,19 +4,18 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use tape_client::{ClientError, Entry, TapeClient};
 use tokio::time::sleep;
-
-use crate::server::{Entry, Server, ServerError};
 
 /// Between two tries to reach a server that is away.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// A journal as it arrives.
-type Entries = Pin<Box<dyn Stream<Item = Result<Entry, ServerError>>>>;
+type Entries = Pin<Box<dyn Stream<Item = Result<Entry, ClientError>>>>;
 
 /// One run's journal so far.
 pub struct Follower {
-    server: Server,
+    client: TapeClient,
     run_id: String,
     entries: Vec<Entry>,
     stream: Option<Entries>,
@@ -24,9 +23,9 @@ pub struct Follower {
 
 impl Follower {
     /// Of a run, from its beginning.
-    pub fn new(server: Server, run_id: &str) -> Self {
+    pub fn new(client: TapeClient, run_id: &str) -> Self {
         Self {
-            server,
+            client,
             run_id: run_id.to_owned(),
             entries: Vec::new(),
             stream: None,
@@ -58,7 +57,7 @@ impl Follower {
                 sleep(AGAIN).await;
             }
             let from = self.entries.last().map_or(1, |entry| entry.seq + 1);
-            match self.server.journal(&self.run_id, from).await {
+            match self.client.subscribe_run(&self.run_id, from).await {
                 Ok(stream) => self.stream = Some(Box::pin(stream)),
                 Err(_) => sleep(AGAIN).await,
             }

@@ -1,14 +1,16 @@
 //! What is done, step by step, and the line that says so once it has been seen.
 
 use serde_json::Value;
+use tape_client::{Entry, StartRun};
 
 use super::Variant;
 use super::checks::{self, Final, REACTORS, WIRE};
+use super::dump::Dump;
 use super::report::{Discrepancy, Report};
 use super::stage::Stage;
 use crate::bank_client::NextAnswer;
+use crate::journal::effect_key;
 use crate::process::ending;
-use crate::server::Entry;
 use crate::ui::Mark;
 
 /// What the run is asked.
@@ -32,11 +34,14 @@ pub async fn play(stage: &mut Stage<'_>, variant: Variant, report: &Report) -> a
     stage.bank()?.client.next_answer(next_answer).await?;
 
     report.say(Mark::Arrow, "triggering run...")?;
-    let run = stage
-        .server()?
-        .start_run(stage.app(), "demo", "demo", Value::from(REQUEST).to_string())
-        .await?;
-    let run_id = run.run_id;
+    let start = StartRun {
+        app: stage.app().to_owned(),
+        user: "demo".to_owned(),
+        session: "demo".to_owned(),
+        input_json: Value::from(REQUEST).to_string(),
+        ..StartRun::default()
+    };
+    let run_id = stage.client()?.start_run(start).await?.run.run_id;
     stage.follow(&run_id)?;
     let key = stage.until("effect `wire_money` is begun", checks::begun_wire).await?;
     let attached = match variant {
@@ -54,10 +59,10 @@ pub async fn play(stage: &mut Stage<'_>, variant: Variant, report: &Report) -> a
     stage
         .until("run terminated cleanly", |entries| find(entries, "run.ended", 0))
         .await?;
-    let server = stage.server()?;
+    let client = stage.client()?;
     let ended = Final {
-        dump: server.dump(&run_id).await?,
-        run: server.run(&run_id).await?,
+        dump: Dump::read(client.dump_run(&run_id).await?)?,
+        run: client.run(&run_id).await?,
         entries: stage.entries().to_vec(),
         model_calls: stage.model_calls()?,
         wires: stage.bank()?.client.wires().await?,
@@ -90,11 +95,11 @@ async fn bring_up(stage: &mut Stage<'_>, report: &Report) -> anyhow::Result<()> 
     report.say(Mark::Tick, "tape-server up")?;
 
     let line = format!("reactors started ({})", REACTORS.join(", "));
-    let server = stage.server()?;
+    let client = stage.client()?;
     // Each has looked for work at least once.
     stage
         .poll(&line, async |_: &Stage<'_>| {
-            let stats = server.stats().await?;
+            let stats = client.stats().await?;
             let passed = |kind: &str| {
                 stats
                     .reactors
@@ -109,7 +114,7 @@ async fn bring_up(stage: &mut Stage<'_>, report: &Report) -> anyhow::Result<()> 
     stage.start_agent()?;
     stage
         .poll("agent started", async |stage: &Stage<'_>| {
-            let stats = server.stats().await?;
+            let stats = client.stats().await?;
             Ok(stats
                 .workers
                 .iter()
@@ -125,13 +130,13 @@ async fn kill_agent(stage: &mut Stage<'_>, report: &Report, run_id: &str, key: &
     let (pid, status) = stage.kill_agent().await?;
     let line = format!("agent killed mid-effect (pid {pid})");
     need_killed(&line, &ending(status))?;
-    let server = stage.server()?;
-    checks::is_open(&line, &server.dump(run_id).await?, key)?;
+    let client = stage.client()?;
+    checks::is_open(&line, &Dump::read(client.dump_run(run_id).await?)?, key)?;
     report.say(Mark::Cross, &line)?;
 
     let line = format!("recovery reactor: run {run_id} is RUNNABLE; re-driving");
     let runnable = stage.until(&line, |entries| find(entries, "run.runnable", 0)).await?;
-    checks::is_runnable(&line, &server.run(run_id).await?)?;
+    checks::is_runnable(&line, &client.run(run_id).await?)?;
     report.say(Mark::Again, &line)?;
 
     // The outbox goes on without the agent: what it comes back to is settled.
@@ -238,6 +243,6 @@ fn find(entries: &[Entry], kind: &str, seq: i64) -> Option<Entry> {
 fn about(entries: &[Entry], kind: &str, key: &str) -> Option<Entry> {
     entries
         .iter()
-        .find(|entry| entry.kind == kind && entry.effect_key() == Some(key))
+        .find(|entry| entry.kind == kind && effect_key(entry) == Some(key))
         .cloned()
 }

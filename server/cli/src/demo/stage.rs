@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
+use tape_client::{Entry, TapeClient};
 use tape_node::project::{Agent, FILE, Project};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -22,7 +23,6 @@ use crate::bank_process::BankProcess;
 use crate::cx::shown;
 use crate::ports;
 use crate::process::{Process, Sink, ending};
-use crate::server::{Entry, Server};
 use crate::server_process::{ServerProcess, ServerSpec};
 
 /// Longest wait for anything that has to happen. Importing the agent framework alone takes seconds on a busy machine.
@@ -133,10 +133,10 @@ impl<'a> Stage<'a> {
     }
 
     /// The connection to the server; it outlives the server's process.
-    pub fn server(&self) -> anyhow::Result<Server> {
+    pub fn client(&self) -> anyhow::Result<TapeClient> {
         self.server
             .as_ref()
-            .map(|server| server.server.clone())
+            .map(|server| server.client.clone())
             .context("the server runs")
     }
 
@@ -152,7 +152,7 @@ impl<'a> Stage<'a> {
 
     /// Follows a run from here on.
     pub fn follow(&mut self, run_id: &str) -> anyhow::Result<()> {
-        self.journal = Some(Follower::new(self.server()?, run_id));
+        self.journal = Some(Follower::new(self.client()?, run_id));
         Ok(())
     }
 

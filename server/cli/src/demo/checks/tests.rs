@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::*;
@@ -16,7 +18,8 @@ fn entry(seq: i64, kind: &str, decision_index: Option<i64>, payload: Value) -> E
         kind: kind.to_owned(),
         subject,
         decision_index,
-        payload,
+        payload_json: payload.to_string(),
+        trace_id: String::new(),
     }
 }
 
@@ -36,11 +39,8 @@ fn journal() -> Vec<Entry> {
 }
 
 fn dump(status: &str, effect: &Value) -> Dump {
-    let mut dump = Dump::default();
-    dump.add("run", &json!({ "status": status }).to_string()).unwrap();
-    dump.add("decision", r#"{"decision_index":2}"#).unwrap();
-    dump.add("effect", &effect.to_string()).unwrap();
-    dump
+    let dumped = json!({ "run": { "status": status }, "decisions": [{ "decision_index": 2 }], "effects": [effect] });
+    Dump::read(dumped).unwrap()
 }
 
 fn effect(status: &str) -> Value {
@@ -53,26 +53,38 @@ fn effect(status: &str) -> Value {
 fn ended() -> Final {
     Final {
         dump: dump("TERMINAL", &effect("CONFIRMED")),
-        run: Run {
-            run_id: "r-1".to_owned(),
-            status: "TERMINAL",
-            app: String::new(),
-            user: String::new(),
-            session: String::new(),
-            decisions: 1,
-            effects: 1,
-            seq: 9,
-            started_at_ms: 0,
-            ended_at_ms: 0,
-            lease_owner: String::new(),
-            waiting_on: String::new(),
-            last_error: String::new(),
-            detail: Value::Null,
-        },
+        run: run(RunStatus::Terminal),
         entries: journal(),
         model_calls: 1,
         wires: vec![wire("w-1", "ACME: 1")],
         key: KEY.to_owned(),
+    }
+}
+
+fn run(status: RunStatus) -> Run {
+    let text = String::new;
+    Run {
+        run_id: "r-1".to_owned(),
+        status,
+        tenant: text(),
+        app: text(),
+        user: text(),
+        session: text(),
+        invocation: text(),
+        seq: 9,
+        lease_owner: text(),
+        lease_expires_at_ms: 0,
+        fence: 2,
+        started_at_ms: 0,
+        ended_at_ms: 0,
+        waiting_on_gate: text(),
+        decisions: 1,
+        effects: 1,
+        next_decision_index: 3,
+        input_json: text(),
+        detail_json: text(),
+        last_error: text(),
+        labels: BTreeMap::new(),
     }
 }
 
@@ -123,7 +135,7 @@ fn a_model_that_was_asked_again_fails() {
 #[test]
 fn a_run_that_failed_or_left_something_open_fails() {
     let mut failed = ended();
-    failed.run.status = "FAILED";
+    failed.run.status = RunStatus::Failed;
     fails(failed.terminated(), "saw FAILED");
     let mut open = ended();
     open.dump = dump("TERMINAL", &effect("UNKNOWN"));
