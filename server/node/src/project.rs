@@ -109,8 +109,8 @@ impl Project {
     pub fn load(file: &Path) -> Result<Self, ProjectError> {
         let text = std::fs::read_to_string(file).map_err(|error| {
             ProjectError::new(
-                "tape.yaml",
-                &file.display().to_string(),
+                "",
+                "",
                 format!("cannot be read ({error})"),
                 "Go to the project's folder, or make a project with `tape init NAME`.",
             )
@@ -131,7 +131,7 @@ impl Project {
     pub fn parse(text: &str, root: &Path, env: Environment<'_>) -> Result<Self, ProjectError> {
         let mut tree: Value = serde_saphyr::from_str(text).map_err(|error| {
             ProjectError::new(
-                "tape.yaml",
+                "",
                 "",
                 format!("is no YAML: {error}"),
                 "Correct the line that it names.",

@@ -7,11 +7,11 @@ use strsim::damerau_levenshtein;
 
 /// Something in `tape.yaml` that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("TAPE-V010: {}`{key}`{} {problem}. {cure}", at(.file), shown(.value))]
+#[error("TAPE-V010: {} {problem}. {cure}", place(.file.as_deref(), .key, .value))]
 pub struct ProjectError {
     /// The file, once it is known.
     pub file: Option<String>,
-    /// The key, as a path (`tape.store.url`).
+    /// The key, as a path (`tape.store.url`); empty = the file as a whole.
     pub key: String,
     /// Its value, or empty.
     pub value: String,
@@ -40,8 +40,14 @@ impl ProjectError {
     }
 }
 
-fn at(file: &Option<String>) -> String {
-    file.as_ref().map_or(String::new(), |file| format!("{file}: "))
+/// Which key of which file, as far as it is about one.
+fn place(file: Option<&str>, key: &str, value: &str) -> String {
+    match (file, key.is_empty()) {
+        (Some(file), true) => file.to_owned(),
+        (None, true) => "the project's file".to_owned(),
+        (Some(file), false) => format!("{file}: `{key}`{}", shown(value)),
+        (None, false) => format!("`{key}`{}", shown(value)),
+    }
 }
 
 fn shown(value: &str) -> String {
@@ -217,7 +223,7 @@ fn mapping<'a>(path: &str, value: Option<&'a Value>) -> Result<Option<&'a Map<St
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(map)) => Ok(Some(map)),
         Some(other) => Err(ProjectError::new(
-            if path.is_empty() { "tape.yaml" } else { path },
+            path,
             &other.to_string(),
             "is not a section of keys and values",
             "Indent its keys below it.",
