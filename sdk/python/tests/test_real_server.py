@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from apps import undo
 from conftest import Process
 from google.adk.agents import LlmAgent
 from real_server import RealServer, dispatch, dump, pb
@@ -20,6 +21,7 @@ from test_kill import AGAIN, POINTS
 import tape
 from tape.adk import DurableRunner, durable_app
 from tape.client import TapeClient
+from tape.worker import Worker
 
 
 @pytest_asyncio.fixture
@@ -230,3 +232,58 @@ async def test_a_second_driver_is_kept_out_and_a_late_one_fenced(client: TapeCli
     assert second.fence > first.fence
     with pytest.raises(tape.Fenced):
         await client.record_decision(run_id=first.run_id, decision_index=0, response_json="1", fence=first.fence)
+
+
+@pytest_asyncio.fixture
+async def worker(server: RealServer, client: TapeClient) -> AsyncIterator[Worker]:
+    """A worker in this process, whose app has an effect that can be checked and undone."""
+    undo.CALLS.clear()
+    undo.ANSWERS.clear()
+
+    @tape.effect(status_check="apps.undo:check", compensate=tape.Compensation(function="apps.undo:refund", kind="refund"))
+    def send(lose: bool) -> str:
+        """Send, and lose the answer if told so."""
+        if lose:
+            raise tape.AckLost("cut off")
+        return "sent"
+
+    agent = LlmAgent(name="a", model=Losing(), tools=[send])
+    attached = Worker(runner_of(client, agent), app_name="app", client=TapeClient(server.url))
+    serving = asyncio.create_task(attached.run(drain_s=5))
+    yield attached
+    attached.stop()
+    await asyncio.wait_for(serving, 30)
+
+
+class Losing(Script):
+    """Sends once, losing the answer if the user says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    async def generate_content_async(self, llm_request: Any, stream: bool = False) -> Any:
+        lose = any(part.text == "lose" for content in llm_request.contents for part in content.parts or [])
+        self.turns = [call("send", lose=lose), "done"]
+        async for response in super().generate_content_async(llm_request, stream):
+            yield response
+
+
+async def test_an_unknown_effect_is_settled_by_its_status_check(client: TapeClient, worker: Worker) -> None:
+    undo.ANSWERS["check"] = tape.Committed("S-1", {"found": True})
+    started = await client.admin.start_run(app_name="app", user_id="u", session_id="s", input_json='"lose"')
+    await reaches(client, started.run_id, pb.RUN_STATUS_TERMINAL)
+    (effect,) = (await dump(client, started.run_id))["effect"]
+    assert effect["status"] == "CONFIRMED"
+    assert [one.tool_name for one in undo.CALLS if isinstance(one, tape.EffectInfo)] == ["send"]
+
+
+async def test_a_compensated_run_has_its_effects_undone_by_their_functions(client: TapeClient, worker: Worker) -> None:
+    undo.ANSWERS["refund"] = "R-1"
+    started = await client.admin.start_run(app_name="app", user_id="u", session_id="s", input_json='"send"')
+    await reaches(client, started.run_id, pb.RUN_STATUS_TERMINAL)
+    await tape.compensate_run(started.run_id, reason="changed our mind", client=client)
+    await reaches(client, started.run_id, pb.RUN_STATUS_FAILED)
+    (asked,) = undo.CALLS
+    assert isinstance(asked, tape.EffectInfo)
+    assert (asked.kind, asked.response) == ("refund", {"result": "sent"})
+    assert asked.idempotency_key == f"compensate:{asked.effect_key}"
