@@ -1,0 +1,76 @@
+//! The demo bank as a process, and its books as the bank itself tells them.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{Deadline, binaries, free_port};
+
+/// A bank that runs until this is dropped.
+pub struct Bank {
+    port: u16,
+    process: Child,
+}
+
+impl Bank {
+    /// Opens one.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn open(folder: &Path) -> Self {
+        let port = free_port();
+        let listen = format!("127.0.0.1:{port}");
+        let mut command = binaries::command(folder);
+        command
+            .args(["demo-bank", "--listen", &listen])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let process = command.spawn().expect("the bank can be started");
+        let bank = Self { port, process };
+        let deadline = Deadline::start();
+        while bank.ask("/wires").is_none() {
+            assert!(!deadline.is_over(), "the bank does not answer at {listen}");
+            thread::yield_now();
+        }
+        bank
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The wires in its books.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn wires(&self) -> Vec<Value> {
+        let books = self.ask("/wires").expect("the bank answers");
+        books["wires"].as_array().expect("a list of wires").clone()
+    }
+
+    fn ask(&self, path: &str) -> Option<Value> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: bank\r\nconnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (_, body) = answer.split_once("\r\n\r\n")?;
+        serde_json::from_str(body).ok()
+    }
+}
+
+impl Drop for Bank {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
