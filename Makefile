@@ -15,7 +15,7 @@ DEMO_FLAGS ?=
 # The virtual environment of the shell must not stand in for the one that is made here.
 unexport VIRTUAL_ENV
 
-.PHONY: help demo build test test-rust test-connectors test-python lint tools python
+.PHONY: help demo build test test-rust test-connectors test-python lint tools tools-test python
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,13 +41,16 @@ $(VENV)/.tape-sdk: sdk/python/pyproject.toml sdk/python/hatch_build.py sdk/pytho
 tools: ## Check that this machine has what is needed, and say how to get what is not
 	@.ci/tools check
 
-test: lint test-connectors test-rust test-python ## Everything that is checked
+tools-test:
+	@.ci/tools test
+
+test: tools-test lint test-connectors test-rust test-python ## Everything that is checked
 
 lint: tools ## Formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-test-rust: build python ## All Rust tests; those end to end kill real processes
+test-rust: tools-test build python ## All Rust tests; those end to end kill real processes
 	TAPE_PYTHON="$(PYTHON)" cargo test --locked --workspace
 
 test-connectors: tools ## Build the connectors as components, and test them

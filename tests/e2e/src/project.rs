@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use crate::{Deadline, binaries, free_port, tape};
 
+/// Between two looks: each may be a process of its own.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// A scaffolded project in a folder of its own.
 pub struct Project {
     _folder: tempfile::TempDir,
@@ -73,25 +76,41 @@ impl Project {
     /// When it does not come up.
     #[must_use]
     pub fn dev(&self, env: &[(&str, &str)]) -> Dev<'_> {
+        let mut dev = self.start(&[], env);
+        dev.wait_for("the agent", |status| !list(&status["server"]["workers"]).is_empty());
+        dev
+    }
+
+    /// The same with nobody to drive runs.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn dev_without_agent(&self) -> Dev<'_> {
+        let mut dev = self.start(&["--no-agent"], &[]);
+        dev.wait_for("the server", |status| !list(&status["server"]["reactors"]).is_empty());
+        dev
+    }
+
+    fn start(&self, flags: &[&str], env: &[(&str, &str)]) -> Dev<'_> {
         let (port, http_port) = (free_port().to_string(), free_port().to_string());
         let log = self.root.join("dev.log");
         let file = File::create(&log).expect("a log file");
         let mut command = binaries::command(&self.root);
         command
             .args(["dev", "--port", &port, "--http-port", &http_port])
+            .args(flags)
             .envs(env.iter().copied())
             .stdout(file.try_clone().expect("a handle of the log"))
             .stderr(Stdio::from(file));
         let process = command.spawn().expect("`tape dev` can be started");
         let url = format!("tape://127.0.0.1:{port}");
-        let mut dev = Dev {
+        Dev {
             project: self,
             process,
             url,
             log,
-        };
-        dev.wait_for_worker();
-        dev
+        }
     }
 }
 
@@ -128,24 +147,58 @@ impl Dev<'_> {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn wait_for_worker(&mut self) {
+    /// The processes that it runs.
+    ///
+    /// # Panics
+    /// Where there is no /proc.
+    #[must_use]
+    pub fn children(&self) -> Vec<u32> {
+        let pid = self.process.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("Linux's /proc");
+        children
+            .split_whitespace()
+            .filter_map(|child| child.parse().ok())
+            .collect()
+    }
+
+    /// SIGKILL for it alone.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("a child of ours");
+    }
+
+    /// Waits until something holds.
+    ///
+    /// # Panics
+    /// When it does not within [`Deadline`].
+    pub fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
+        let deadline = Deadline::start();
+        while !holds() {
+            assert!(!deadline.is_over(), "not so: {what}\n{}", self.story());
+            thread::park_timeout(LOOK_AGAIN);
+        }
+    }
+
+    fn wait_for(&mut self, what: &str, is_up: impl Fn(&Value) -> bool) {
         let deadline = Deadline::start();
         loop {
             let said = self.tape(&["--output", "json", "status"]);
-            let status: Value = serde_json::from_slice(&said.stdout).unwrap_or_default();
-            if status["server"]["workers"]
-                .as_array()
-                .is_some_and(|workers| !workers.is_empty())
-            {
+            if is_up(&serde_json::from_slice(&said.stdout).unwrap_or_default()) {
                 return;
             }
             let ended = self.process.try_wait().expect("a child of ours");
             assert!(ended.is_none(), "`tape dev` ended by itself:\n{}", self.story());
-            assert!(!deadline.is_over(), "no agent attached:\n{}", self.story());
-            // Each look is a process of its own: no need for more.
-            thread::park_timeout(Duration::from_millis(100));
+            assert!(!deadline.is_over(), "{what} is not there:\n{}", self.story());
+            thread::park_timeout(LOOK_AGAIN);
         }
     }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 impl Drop for Dev<'_> {
