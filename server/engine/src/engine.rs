@@ -10,7 +10,7 @@ use tape_core::{Changes, Context, Draft, EntityId, Row, RowKey, Snapshot, Time};
 use tape_port::{Clock, Luck, TapeError};
 use tape_store::{Commit, Listing, Store, StoreError, StoredRow, codec};
 
-use crate::queue::Queues;
+use crate::desk::{Accepted, Desk, Desks, Lineage};
 use crate::wake::Wakes;
 
 /// How often a command is decided anew because its entity moved on, before the caller is told to try again.
@@ -33,7 +33,7 @@ pub struct Engine {
     pub(crate) connectors: Arc<dyn Connectors>,
     pub(crate) config: EngineConfig,
     pub(crate) wakes: Wakes,
-    queues: Queues,
+    desks: Desks,
 }
 
 impl Engine {
@@ -53,7 +53,7 @@ impl Engine {
             connectors,
             config,
             wakes: Wakes::new(),
-            queues: Queues::new(),
+            desks: Desks::new(),
         }
     }
 
@@ -85,40 +85,99 @@ impl Engine {
     pub async fn execute<C: Command>(&self, command: &C, trace: Option<Trace>) -> Result<C::Reply, TapeError> {
         let entity = command.entity();
         let reads = command.reads();
-        // Commands on one entity wait for each other here, in order, instead of colliding in the store.
-        let _turn = self.queues.turn(&entity).await;
-        let (mut conflicts, mut doubts) = (0, 0);
+        let mut tries = Tries::default();
         loop {
-            let snapshot = self.load(&entity, &reads).await?;
-            let expected = snapshot.version;
+            let mut desk = self.desks.turn(&entity).await;
+            let snapshot = self.current(&mut desk, &entity, &reads).await?;
+            let (expected, lineage) = (snapshot.version, desk.lineage(&entity));
             let context = Context {
                 now: self.clock.now(),
                 jitter: self.luck.jitter(),
                 trace: trace.clone(),
             };
             let mut draft = Draft::new(snapshot, context);
-            let reply = command.decide(&mut draft)?;
+            let decided = command.decide(&mut draft);
             let (changes, _) = draft.finish();
-            if changes.is_empty() {
-                return Ok(reply);
+            if decided.is_err() || changes.is_empty() {
+                // An answer, but on a state that may not be durable yet.
+                let last = desk.last(&entity);
+                drop(desk);
+                let failed = if !last.durable().await {
+                    StoreError::InDoubt("the change before it was not confirmed".to_owned())
+                } else if let Some(found) = self.moved(&entity, expected, lineage).await? {
+                    StoreError::Conflict { expected, found }
+                } else {
+                    return Ok(decided?);
+                };
+                self.desks.turn(&entity).await.forget(&entity, lineage);
+                tries.again(failed)?;
+                continue;
             }
-            match self.store.commit(encode(&entity, expected, &changes)?).await {
+            let reply = decided?;
+            let commit = encode(&entity, expected, &changes)?;
+            let bytes = commit.puts.iter().map(|row| row.body.len()).sum();
+            let (ended, change) = Accepted::new();
+            let committing = self.store.submit(commit).await;
+            desk.accepted(&entity, expected, &changes, bytes, change);
+            // The next command is decided on this state while it is on its way to the disk.
+            drop(desk);
+            match committing.await {
                 Ok(_) => {
+                    ended.send_replace(Some(true));
                     self.wakes.committed(&entity, &changes);
                     return Ok(reply);
                 }
-                Err(StoreError::Conflict { .. }) if conflicts < DECIDE_MAX => conflicts += 1,
-                Err(StoreError::InDoubt(reason)) if doubts < IN_DOUBT_MAX => {
-                    tracing::warn!(?entity, %reason, "commit in doubt: deciding anew on what is stored");
-                    doubts += 1;
+                Err(error) => {
+                    // Told first: whoever waits for it may be holding the desk.
+                    ended.send_replace(Some(false));
+                    self.desks.turn(&entity).await.forget(&entity, lineage);
+                    tries.again(error)?;
                 }
-                Err(error) => return Err(store_error(error)),
             }
         }
     }
 
-    /// Loads what a command reads.
+    /// What a command reads: from the desk, or else from the store.
+    async fn current(&self, desk: &mut Desk, entity: &EntityId, reads: &Reads) -> Result<Snapshot, TapeError> {
+        if let Some(snapshot) = desk.snapshot(entity, reads) {
+            return Ok(snapshot);
+        }
+        // The store does not have yet what is under way.
+        if !desk.last(entity).durable().await {
+            let failed = desk.lineage(entity);
+            desk.forget(entity, failed);
+        }
+        let (snapshot, bytes) = self.load_sized(entity, reads).await?;
+        desk.loaded(entity, reads, &snapshot, bytes);
+        Ok(snapshot)
+    }
+
+    /// Where other servers may write, a copy may be behind even though nothing is under way here: the version to which
+    /// somebody else moved the entity on. What this server's own commits made of it since does not count.
+    async fn moved(
+        &self,
+        entity: &EntityId,
+        expected: u64,
+        lineage: Option<Lineage>,
+    ) -> Result<Option<u64>, TapeError> {
+        if !self.store.shared() {
+            return Ok(None);
+        }
+        let found = self.store.load(entity, &[], &[]).await.map_err(store_error)?.version;
+        if found == expected {
+            return Ok(None);
+        }
+        let desk = self.desks.turn(entity).await;
+        let ours = desk.lineage(entity) == lineage && desk.version(entity).is_some_and(|version| version >= found);
+        Ok((!ours).then_some(found))
+    }
+
+    /// Loads what a reader wants to see: what is durable.
     pub(crate) async fn load(&self, entity: &EntityId, reads: &Reads) -> Result<Snapshot, TapeError> {
+        self.load_sized(entity, reads).await.map(|(snapshot, _)| snapshot)
+    }
+
+    async fn load_sized(&self, entity: &EntityId, reads: &Reads) -> Result<(Snapshot, usize), TapeError> {
         let loaded = self
             .store
             .load(entity, &reads.rows, &reads.ranges)
@@ -128,12 +187,36 @@ impl Engine {
             version: loaded.version,
             ..Snapshot::default()
         };
+        let mut bytes = 0;
         for (key, body) in loaded.rows {
+            bytes += body.len();
             snapshot
                 .rows
                 .insert(key, codec::decode_row(&body).map_err(store_error)?);
         }
-        Ok(snapshot)
+        Ok((snapshot, bytes))
+    }
+}
+
+/// How often a command is decided anew.
+#[derive(Default)]
+struct Tries {
+    conflicts: u32,
+    doubts: u32,
+}
+
+impl Tries {
+    /// Whether the command may be decided anew after this error; otherwise what the caller is told.
+    fn again(&mut self, error: StoreError) -> Result<(), TapeError> {
+        match error {
+            StoreError::Conflict { .. } if self.conflicts < DECIDE_MAX => self.conflicts += 1,
+            StoreError::InDoubt(reason) if self.doubts < IN_DOUBT_MAX => {
+                tracing::debug!(%reason, "commit in doubt: deciding anew on what is stored");
+                self.doubts += 1;
+            }
+            error => return Err(store_error(error)),
+        }
+        Ok(())
     }
 }
 

@@ -1,17 +1,18 @@
 //! Every operation as load -> decide (`tape-core`) -> commit (store). The only writer.
 //!
 //! ```text
-//! command ─▶ queue of its entity ─▶ load ─▶ decide ─▶ commit ─▶ wake (carries no data)
-//!                                    ▲                  │
-//!                                    └──── conflict ────┘
+//! command ─▶ desk of its entity ─▶ load ─▶ decide ─▶ commit ─▶ durable ─▶ answer, wake (carries no data)
+//!                 ▲ turn passes on     ▲           │        │
+//!                 └────────────────────│───────────┘        │
+//!                                      └──── conflict ──────┘
 //! ```
 
 mod begin_effect;
+mod desk;
 mod dump;
 mod engine;
 mod feed;
 mod port;
-mod queue;
 mod read;
 mod scan;
 mod session;

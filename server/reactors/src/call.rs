@@ -41,7 +41,8 @@ pub(crate) fn obligation_call(run: &Run, effect: &Effect, obligation: &Obligatio
     };
     ObligationCall {
         effect: effect_call(run, effect),
-        receipt: (!obligation.external_ref.is_empty()).then_some(receipt),
+        // Only what was confirmed is undone: there always is a receipt, though an upstream may give no name to it.
+        receipt: Some(receipt),
         kind: obligation.handle.kind.clone(),
         payload_json: or_null(&obligation.handle.payload_json),
         idempotency_key: obligation.idempotency_key(),

@@ -1,15 +1,20 @@
 //! The store trait. Every store implements just this, and `tests/store` says whether it does.
 
+use std::pin::Pin;
+
 use async_trait::async_trait;
 use tape_core::command::Range;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
 
 use crate::error::StoreError;
 
+/// A change that was accepted: ends once it is durable, or has failed.
+pub type Committing = Pin<Box<dyn Future<Output = Result<u64, StoreError>> + Send>>;
+
 /// A durable place for entities.
 ///
 /// Cost: [`load`](Store::load) and [`journal`](Store::journal) read no more than they are asked for;
-/// [`commit`](Store::commit) is one durable write, shared with the commits that arrive with it. Nothing is acknowledged
+/// [`submit`](Store::submit) is one durable write, shared with the commits that arrive with it. Nothing is acknowledged
 /// before it is durable.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -19,13 +24,25 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Unavailable`]: repeat later. [`StoreError::Corrupt`]: a person must look.
     async fn load(&self, entity: &EntityId, rows: &[RowKey], ranges: &[Range]) -> Result<Loaded, StoreError>;
 
-    /// Writes a change of one entity: all of it or none, if the entity is still at `commit.expected`. Returns the new
-    /// version. Commits that arrive together are written together; a conflict fails its own commit alone.
+    /// Accepts a change of one entity, to be written after all changes that were accepted before it: all of it or none,
+    /// if the entity is then at `commit.expected`. What is returned ends, with the new version, once the change is
+    /// durable. Commits that arrive together are written together; a conflict fails its own commit alone.
+    ///
+    /// Whoever accepts the next change of the same entity need not wait for this one: it names the version that this one
+    /// will make, and is refused if this one is.
     ///
     /// # Errors
     /// [`StoreError::Conflict`]: load and decide again. [`StoreError::InDoubt`]: the same, the answer was lost.
     /// [`StoreError::Unavailable`]: nothing was written.
-    async fn commit(&self, commit: Commit) -> Result<u64, StoreError>;
+    async fn submit(&self, commit: Commit) -> Committing;
+
+    /// [`submit`](Store::submit), and wait until it is durable.
+    ///
+    /// # Errors
+    /// As there.
+    async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
+        self.submit(commit).await.await
+    }
 
     /// Names work that waits, oldest first. Hints: `load` decides.
     ///
@@ -62,6 +79,9 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// As [`Store::load`].
     async fn count_by_status(&self, kind: EntityKind) -> Result<Vec<(u8, u64)>, StoreError>;
+
+    /// Whether other servers may write to it: then what was read is only as fresh as the reading.
+    fn shared(&self) -> bool;
 
     /// Whether the store answers.
     ///

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use tape_core::command::Range;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
 use tape_port::{Clock, Luck};
-use tape_store::{Commit, DueQuery, DueRow, ListQuery, Listed, Loaded, Store, StoreError};
+use tape_store::{Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Loaded, Store, StoreError};
 use tape_store_memory::MemoryStore;
 
 /// The one source of luck of a simulation, and its clock.
@@ -83,20 +83,7 @@ impl FaultyStore {
         }
     }
 
-    fn die(&self) -> StoreError {
-        self.alive.store(false, Ordering::Relaxed);
-        StoreError::Unavailable("the process died".into())
-    }
-}
-
-#[async_trait]
-impl Store for FaultyStore {
-    async fn load(&self, entity: &EntityId, rows: &[RowKey], ranges: &[Range]) -> Result<Loaded, StoreError> {
-        self.check()?;
-        self.inner.load(entity, rows, ranges).await
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
+    async fn write(&self, commit: Commit) -> Result<u64, StoreError> {
         self.check()?;
         if self.fate.strikes(2) {
             return Err(self.die());
@@ -112,6 +99,23 @@ impl Store for FaultyStore {
             return Err(StoreError::InDoubt("written, and the answer was lost".into()));
         }
         Ok(written)
+    }
+
+    fn die(&self) -> StoreError {
+        self.alive.store(false, Ordering::Relaxed);
+        StoreError::Unavailable("the process died".into())
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn load(&self, entity: &EntityId, rows: &[RowKey], ranges: &[Range]) -> Result<Loaded, StoreError> {
+        self.check()?;
+        self.inner.load(entity, rows, ranges).await
+    }
+
+    async fn submit(&self, commit: Commit) -> Committing {
+        Box::pin(std::future::ready(self.write(commit).await))
     }
 
     async fn due(&self, query: &DueQuery) -> Result<Vec<DueRow>, StoreError> {
@@ -142,6 +146,10 @@ impl Store for FaultyStore {
     async fn count_by_status(&self, kind: EntityKind) -> Result<Vec<(u8, u64)>, StoreError> {
         self.check()?;
         self.inner.count_by_status(kind).await
+    }
+
+    fn shared(&self) -> bool {
+        self.inner.shared()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

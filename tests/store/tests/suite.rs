@@ -112,6 +112,20 @@ async fn a_closed_sqlite_store_refuses_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_second_server_on_one_sqlite_file_is_refused_until_the_first_is_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = SqliteConfig::new(folder.path().join("tape.db"));
+    let first = SqliteStore::open(&config).await.expect("a store");
+    let refused = SqliteStore::open(&config).await.err().expect("refused").to_string();
+    assert!(
+        refused.contains("another server has") && refused.contains("tape.db"),
+        "{refused}"
+    );
+    first.close().await;
+    SqliteStore::open(&config).await.expect("free again").close().await;
+}
+
+#[tokio::test]
 async fn sqlite_fsyncs_every_commit() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = SqliteStore::open(&SqliteConfig::new(folder.path().join("tape.db")))

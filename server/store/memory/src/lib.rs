@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use tape_core::command::Range;
 use tape_core::{Due, DueKind, EntityId, EntityKind, RowKey, Time};
 use tape_store::{
-    Commit, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, Store, StoreError, StoredRow, codec,
+    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, Store, StoreError, StoredRow,
+    codec,
 };
 
 /// Everything, in maps.
@@ -33,6 +34,30 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    fn write(&self, commit: Commit) -> Result<u64, StoreError> {
+        let mut state = self.state();
+        let found = state.get(&commit.entity).map_or(0, |entity| entity.version);
+        if found != commit.expected {
+            return Err(StoreError::Conflict {
+                expected: commit.expected,
+                found,
+            });
+        }
+        let entity = state.entry(commit.entity).or_default();
+        entity.version = commit.expected + 1;
+        if let Some(listing) = commit.listing {
+            entity.listing = listing;
+        }
+        for key in &commit.deletes {
+            entity.rows.remove(&codec::encode_key(key));
+        }
+        for StoredRow { key, body, due } in commit.puts {
+            entity.rows.insert(codec::encode_key(&key), (key, body, due));
+        }
+        entity.journal.extend(commit.entries);
+        Ok(entity.version)
     }
 
     fn state(&self) -> MutexGuard<'_, HashMap<EntityId, Entity>> {
@@ -66,28 +91,8 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
-        let mut state = self.state();
-        let found = state.get(&commit.entity).map_or(0, |entity| entity.version);
-        if found != commit.expected {
-            return Err(StoreError::Conflict {
-                expected: commit.expected,
-                found,
-            });
-        }
-        let entity = state.entry(commit.entity).or_default();
-        entity.version = commit.expected + 1;
-        if let Some(listing) = commit.listing {
-            entity.listing = listing;
-        }
-        for key in &commit.deletes {
-            entity.rows.remove(&codec::encode_key(key));
-        }
-        for StoredRow { key, body, due } in commit.puts {
-            entity.rows.insert(codec::encode_key(&key), (key, body, due));
-        }
-        entity.journal.extend(commit.entries);
-        Ok(entity.version)
+    async fn submit(&self, commit: Commit) -> Committing {
+        Box::pin(std::future::ready(self.write(commit)))
     }
 
     async fn due(&self, query: &DueQuery) -> Result<Vec<DueRow>, StoreError> {
@@ -168,6 +173,10 @@ impl Store for MemoryStore {
             }
         }
         Ok(counts.into_iter().collect())
+    }
+
+    fn shared(&self) -> bool {
+        false
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{Postgres, QueryBuilder, Row as _};
 use tape_core::command::Range;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
-use tape_store::{Commit, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Store, StoreError, codec};
+use tape_store::{Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Store, StoreError, codec};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -97,15 +97,21 @@ impl Store for PostgresStore {
         Ok(loaded)
     }
 
-    async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
+    async fn submit(&self, commit: Commit) -> Committing {
         let (answer, answered) = oneshot::channel();
-        self.queue()?
-            .send(writer::Waiting { commit, answer })
-            .await
-            .map_err(|_| closing())?;
-        answered
-            .await
-            .map_err(|_| StoreError::InDoubt("the writer went away".to_owned()))?
+        let accepted = match self.queue() {
+            Ok(queue) => queue
+                .send(writer::Waiting { commit, answer })
+                .await
+                .map_err(|_| closing()),
+            Err(error) => Err(error),
+        };
+        Box::pin(async move {
+            accepted?;
+            answered
+                .await
+                .map_err(|_| StoreError::InDoubt("the writer went away".to_owned()))?
+        })
     }
 
     async fn due(&self, query: &DueQuery) -> Result<Vec<DueRow>, StoreError> {
@@ -234,6 +240,10 @@ impl Store for PostgresStore {
         rows.into_iter()
             .map(|(status, count)| Ok((byte(status)?, count.unsigned_abs())))
             .collect()
+    }
+
+    fn shared(&self) -> bool {
+        true
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

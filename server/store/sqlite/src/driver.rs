@@ -1,5 +1,7 @@
 //! Opening the database: pragmas, migrations, and the lock that keeps a second server out.
 
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -25,6 +27,28 @@ fn options(config: &SqliteConfig) -> SqliteConnectOptions {
         .pragma("temp_store", "MEMORY")
         .pragma("cache_size", "-16384")
         .disable_statement_logging()
+}
+
+/// Takes the lock beside the database: one server at a time. The system lets go of it when the process dies.
+pub(crate) fn lock(config: &SqliteConfig) -> Result<File, StoreError> {
+    let mut name = config.path.clone().into_os_string();
+    name.push(".lock");
+    let path = PathBuf::from(name);
+    let failed = |error: std::io::Error| StoreError::Unavailable(format!("{}: {error}", path.display()));
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Unavailable(format!(
+            "another server has {} open; stop it, or give this one a file of its own",
+            config.path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
 }
 
 /// Opens the one connection that writes, and brings the schema up to date.

@@ -5,7 +5,7 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 use tape_core::command::Range;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
-use tape_store::{Commit, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Store, StoreError, codec};
+use tape_store::{Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Store, StoreError, codec};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +18,8 @@ pub struct SqliteStore {
     readers: SqlitePool,
     queue: std::sync::Mutex<Option<mpsc::Sender<writer::Waiting>>>,
     tasks: TaskTracker,
+    /// Held as long as the store is open.
+    lock: std::sync::Mutex<Option<std::fs::File>>,
 }
 
 impl SqliteStore {
@@ -26,6 +28,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Unavailable`] if it cannot be opened, or belongs to a newer server.
     pub async fn open(config: &SqliteConfig) -> Result<Self, StoreError> {
+        let lock = driver::lock(config)?;
         let connection = driver::writer(config).await?;
         let readers = driver::readers(config).await?;
         let (queue, waiting) = mpsc::channel(config.queue_max);
@@ -35,6 +38,7 @@ impl SqliteStore {
             readers,
             queue: std::sync::Mutex::new(Some(queue)),
             tasks,
+            lock: std::sync::Mutex::new(Some(lock)),
         })
     }
 
@@ -105,15 +109,21 @@ impl Store for SqliteStore {
         Ok(loaded)
     }
 
-    async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
+    async fn submit(&self, commit: Commit) -> Committing {
         let (answer, answered) = oneshot::channel();
-        self.queue()?
-            .send(writer::Waiting { commit, answer })
-            .await
-            .map_err(|_| closing())?;
-        answered
-            .await
-            .map_err(|_| StoreError::InDoubt("the writer went away".to_owned()))?
+        let accepted = match self.queue() {
+            Ok(queue) => queue
+                .send(writer::Waiting { commit, answer })
+                .await
+                .map_err(|_| closing()),
+            Err(error) => Err(error),
+        };
+        Box::pin(async move {
+            accepted?;
+            answered
+                .await
+                .map_err(|_| StoreError::InDoubt("the writer went away".to_owned()))?
+        })
     }
 
     async fn due(&self, query: &DueQuery) -> Result<Vec<DueRow>, StoreError> {
@@ -253,6 +263,10 @@ impl Store for SqliteStore {
             .collect())
     }
 
+    fn shared(&self) -> bool {
+        false
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1")
             .execute(&self.readers)
@@ -272,6 +286,12 @@ impl Store for SqliteStore {
         self.tasks.close();
         self.tasks.wait().await;
         self.readers.close().await;
+        drop(
+            self.lock
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .take(),
+        );
     }
 }
 

@@ -1,0 +1,246 @@
+//! Commands on one run, many at once, over real stores: each is decided on the state that the one before it leaves, and
+//! none is answered before it is durable.
+
+#[path = "suite/cluster.rs"]
+mod cluster;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tape_connector_port::{
+    Called, CompensateOutcome, ConnectorError, ConnectorInfo, Connectors, Description, EffectCall, Mark,
+    ObligationCall, ObserveAnswer, Outcome, StatusAnswer,
+};
+use tape_core::command::begin_run::{BeginRun, LeaseRequest, ResumeRun};
+use tape_core::command::decision::RecordDecision;
+use tape_core::lease::Driver;
+use tape_core::run::{Caller, Run};
+use tape_core::{EntityId, RunIdentity, Time};
+use tape_engine::{Engine, EngineConfig};
+use tape_port::{Clock, Luck, TapeError};
+use tape_store::Store;
+use tape_store_postgres::{PostgresConfig, PostgresStore};
+use tape_store_sqlite::{SqliteConfig, SqliteStore};
+
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now(&self) -> Time {
+        Time(1_000)
+    }
+}
+
+impl Luck for Fixed {
+    fn fresh(&self) -> String {
+        "fresh".into()
+    }
+
+    fn jitter(&self) -> u16 {
+        500
+    }
+}
+
+struct NoConnectors;
+
+#[async_trait]
+impl Connectors for NoConnectors {
+    fn list(&self) -> Vec<ConnectorInfo> {
+        Vec::new()
+    }
+
+    fn describe(&self, _: &str, _: &str) -> Option<Description> {
+        None
+    }
+
+    async fn dispatch(
+        &self,
+        name: &str,
+        _: Option<&str>,
+        _: &EffectCall,
+        _: &dyn Mark,
+    ) -> Result<Called<Outcome>, ConnectorError> {
+        Err(unknown(name))
+    }
+
+    async fn status_check(
+        &self,
+        name: &str,
+        _: Option<&str>,
+        _: &EffectCall,
+        _: &str,
+    ) -> Result<Called<StatusAnswer>, ConnectorError> {
+        Err(unknown(name))
+    }
+
+    async fn observe(
+        &self,
+        name: &str,
+        _: Option<&str>,
+        _: &EffectCall,
+    ) -> Result<Called<ObserveAnswer>, ConnectorError> {
+        Err(unknown(name))
+    }
+
+    async fn compensate(
+        &self,
+        name: &str,
+        _: Option<&str>,
+        _: &ObligationCall,
+        _: &dyn Mark,
+    ) -> Result<Called<CompensateOutcome>, ConnectorError> {
+        Err(unknown(name))
+    }
+}
+
+fn unknown(name: &str) -> ConnectorError {
+    ConnectorError::Unknown {
+        name: name.into(),
+        nearest: None,
+    }
+}
+
+fn engine(store: Arc<dyn Store>) -> Arc<Engine> {
+    let connectors = Arc::new(NoConnectors);
+    Arc::new(Engine::new(
+        store,
+        Arc::new(Fixed),
+        Arc::new(Fixed),
+        connectors,
+        EngineConfig::default(),
+    ))
+}
+
+async fn begin(engine: &Engine, owner: &str) -> Run {
+    let identity = RunIdentity {
+        app: "app".into(),
+        invocation: "i".into(),
+        ..RunIdentity::default()
+    };
+    let lease = LeaseRequest {
+        owner: owner.into(),
+        ttl_ms: 0,
+        fenced: true,
+    };
+    let command = BeginRun {
+        identity,
+        caller: Caller::default(),
+        input_json: String::new(),
+        lease,
+    };
+    engine.execute(&command, None).await.expect("begun").run
+}
+
+fn decision(run: &Run, index: i64) -> RecordDecision {
+    RecordDecision {
+        run: run.id.clone(),
+        driver: Driver {
+            fence: Some(run.fence),
+            owner: None,
+        },
+        index,
+        model: "m".into(),
+        request_json: "{}".into(),
+        response_json: index.to_string(),
+        rationale: String::new(),
+        policy_version: String::new(),
+    }
+}
+
+/// `engines` are servers over the same store.
+async fn everybody_at_once(engines: &[Arc<Engine>], store: &dyn Store) {
+    const DECISIONS: i64 = 200;
+    let run = begin(&engines[0], "a").await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for index in 0..DECISIONS {
+        // Each twice: the second is answered from the record, and not before the record is durable.
+        for copy in 0..2 {
+            let engine = engines[(usize::try_from(index).expect("small") + copy) % engines.len()].clone();
+            let command = decision(&run, index);
+            tasks.spawn(async move {
+                engine
+                    .execute(&command, None)
+                    .await
+                    .map(|decision| (index, decision.response_json))
+            });
+        }
+    }
+    for answer in tasks.join_all().await {
+        let (index, response) = answer.expect("recorded");
+        assert_eq!(response, index.to_string());
+    }
+    let journal = store
+        .journal(&EntityId::run(&run.id), 1, 10_000)
+        .await
+        .expect("journal");
+    let seqs: Vec<i64> = journal.iter().map(|(seq, _)| *seq).collect();
+    // Begun, attached, and each decision once.
+    assert_eq!(seqs, (1..=DECISIONS + 2).collect::<Vec<_>>());
+    assert_eq!(engines[0].run(&run.id).await.expect("run").decisions, DECISIONS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_server_on_sqlite() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = SqliteConfig::new(folder.path().join("tape.db"));
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config).await.expect("a store"));
+    everybody_at_once(&[engine(store.clone())], store.as_ref()).await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_servers_on_postgres() {
+    let cluster = cluster::Cluster::start();
+    let config = PostgresConfig::parse(&cluster.database("pipeline").await).expect("a URL");
+    let one: Arc<dyn Store> = Arc::new(PostgresStore::open(&config).await.expect("a store"));
+    let other: Arc<dyn Store> = Arc::new(PostgresStore::open(&config).await.expect("a store"));
+    everybody_at_once(&[engine(one.clone()), engine(other.clone())], one.as_ref()).await;
+    one.close().await;
+    other.close().await;
+}
+
+/// A server whose copy of a run is old does not answer from it.
+#[tokio::test]
+async fn a_copy_that_another_server_has_outdated_is_not_answered_from() {
+    let cluster = cluster::Cluster::start();
+    let config = PostgresConfig::parse(&cluster.database("stale").await).expect("a URL");
+    let stores: [Arc<dyn Store>; 2] = [
+        Arc::new(PostgresStore::open(&config).await.expect("a store")),
+        Arc::new(PostgresStore::open(&config).await.expect("a store")),
+    ];
+    let (here, there) = (engine(stores[0].clone()), engine(stores[1].clone()));
+    let run = begin(&here, "a").await;
+    here.execute(&decision(&run, 0), None)
+        .await
+        .expect("recorded, and copied");
+    // Taken over there, where the lease is known to be lost.
+    let lost = tape_core::command::recovery::LoseLease {
+        run: run.id.clone(),
+        owner: "a".into(),
+        reason: "gone".into(),
+    };
+    there.execute(&lost, None).await.expect("lost");
+    let lease = LeaseRequest {
+        owner: "b".into(),
+        ttl_ms: 0,
+        fenced: true,
+    };
+    there
+        .execute(
+            &ResumeRun {
+                run: run.id.clone(),
+                lease,
+            },
+            None,
+        )
+        .await
+        .expect("taken over");
+    // A replay of the former driver writes nothing; it has to be refused all the same.
+    let refused = here.execute(&decision(&run, 0), None).await;
+    assert!(
+        matches!(&refused, Err(TapeError::Refused(refusal)) if refusal.code == "TAPE-R002"),
+        "{refused:?}"
+    );
+    for store in stores {
+        store.close().await;
+    }
+}
