@@ -33,11 +33,12 @@ impl Glance {
             "No server at {url}: looking into {} for a moment.",
             shown(&file, &project.root)
         ));
+        let [port, http_port] = ports::free()?;
         let spec = ServerSpec {
             binary: server_process::binary(None)?,
             folder: project.root.clone(),
-            port: ports::free()?,
-            http_port: ports::free()?,
+            port,
+            http_port,
             store_url: project.store_url.clone(),
             reactors: "none".to_owned(),
             config: None,

@@ -143,7 +143,8 @@ async fn develop(project: &Project, args: &Args, binary: PathBuf, cx: &Cx) -> an
         let port = if ports::is_free(BANK_PORT) {
             BANK_PORT
         } else {
-            ports::free()?
+            let [other] = ports::free()?;
+            other
         };
         Some(BankProcess::start(port, &project.root, window.sink("bank")).await?)
     } else {

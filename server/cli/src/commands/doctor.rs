@@ -127,7 +127,14 @@ async fn examine(cx: &Cx) -> Vec<Check> {
     }
     match cx.client().await {
         Ok(client) => checks.extend(running(&client, project.as_ref()).await),
-        Err(error) => checks.push(Check::bad("server", format!("{error:#}"))),
+        Err(error) => {
+            checks.push(Check::bad("server", format!("{error:#}")));
+            // What waits for a person waits in the store too.
+            if let Ok(connected) = cx.client_or_glance().await {
+                checks.extend(stuck(&connected.client).await);
+                connected.close().await;
+            }
+        }
     }
     checks
 }

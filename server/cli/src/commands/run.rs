@@ -37,7 +37,9 @@ pub async fn run(args: Args, cx: &Cx) -> anyhow::Result<Exit> {
         (None, None) => bail!("there is no tape.yaml here, so say which app: --app NAME"),
     };
     let client = cx.client().await?;
-    let session = args.session.unwrap_or_else(|| format!("s-{}", std::process::id()));
+    let session = args
+        .session
+        .unwrap_or_else(|| format!("s-{}", uuid::Uuid::now_v7().simple()));
     let start = StartRun {
         app,
         user: args.user,

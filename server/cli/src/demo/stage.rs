@@ -29,6 +29,8 @@ use crate::server_process::{ServerProcess, ServerSpec};
 const WAIT_MAX: Duration = Duration::from_secs(90);
 const STOP_MAX: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The connector to the demo bank.
+const BANK: &str = "bank";
 /// A dispatcher that died is noticed this fast; one that lives renews its claim.
 const CLAIM_TTL_MS: u64 = 2_000;
 
@@ -58,16 +60,21 @@ impl<'a> Stage<'a> {
             .agent
             .as_ref()
             .context("tape.yaml has no `agent` section: there is nobody to kill")?;
+        if !project.connectors.contains_key(BANK) {
+            bail!(
+                "tape.yaml has no connector `{BANK}`: the demo wires through it. Play it in a project of `tape init`"
+            );
+        }
         keep::start_afresh(&project.root)?;
         let logs = Logs::start(&project.root)?;
-        let bank_port = ports::free()?;
+        let [port, http_port, bank_port] = ports::free()?;
         let model_calls = logs.folder.join("model-calls.jsonl");
         fs::write(&model_calls, "").with_context(|| format!("write {}", model_calls.display()))?;
         let server_spec = ServerSpec {
             binary: server_binary,
             folder: project.root.clone(),
-            port: ports::free()?,
-            http_port: ports::free()?,
+            port,
+            http_port,
             store_url: keep::STORE_URL.to_owned(),
             reactors: "all".to_owned(),
             config: Some(FILE.into()),
