@@ -23,7 +23,8 @@ help: ## What there is
 demo: build python ## Set up what is missing, then kill an agent in the middle of a wire and count the wires
 	@folder=$$(mktemp -d "$${TMPDIR:-/tmp}/tape-demo.XXXXXX"); cd "$$folder"; export PATH="$(BIN):$$PATH" TAPE_PYTHON="$(PYTHON)"; \
 	tape init treasury >/dev/null; cd treasury; echo "in $$folder/treasury:" >&2; echo '$$ tape dev --kill-resume-demo $(DEMO_FLAGS)' >&2; \
-	tape dev --kill-resume-demo $(DEMO_FLAGS)
+	tape dev --kill-resume-demo $(DEMO_FLAGS); \
+	printf 'In that folder, with: export PATH=%s:$$PATH TAPE_PYTHON=%s\n' "$(BIN)" "$(PYTHON)" >&2
 
 build: tools ## Build tape and tape-server
 	@echo "building tape and tape-server into $(BIN) (some minutes the first time)" >&2
