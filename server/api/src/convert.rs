@@ -9,6 +9,7 @@ pub(crate) mod obligation;
 pub(crate) mod run;
 pub(crate) mod session;
 pub(crate) mod timer;
+pub(crate) mod value;
 
 use tape_core::json::check_name;
 use tape_core::{EffectKey, Refusal, RunId, Time};

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use futures_util::stream::{self, Stream, StreamExt};
 use tape_core::{Entry, RunId};
-use tape_engine::RunFeed;
+use tape_engine::{EventFeed, RunFeed, ValueFeed};
 use tape_proto::v1 as pb;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
@@ -34,6 +34,44 @@ pub(crate) fn entries(feed: RunFeed, run: RunId, closing: CancellationToken) -> 
     entries.boxed()
 }
 
+/// The versions of a value until its watcher falls behind, or the server goes away.
+pub(crate) fn values(feed: ValueFeed, closing: CancellationToken) -> Answers<pb::ValueEvent> {
+    let changes = stream::unfold(Some(feed), move |feed| {
+        let closing = closing.clone();
+        async move {
+            let mut feed = feed?;
+            tokio::select! {
+                biased;
+                () = closing.cancelled() => Some((Err(going_away()), None)),
+                next = feed.next() => match next {
+                    Ok(change) => Some((Ok(convert::value::event(change)), Some(feed))),
+                    Err(error) => Some((Err(status::of(error)), None)),
+                },
+            }
+        }
+    });
+    changes.boxed()
+}
+
+/// Entries of all runs until the server goes away.
+pub(crate) fn events(feed: EventFeed, closing: CancellationToken) -> Answers<pb::EventEntry> {
+    let events = stream::unfold(Some(feed), move |feed| {
+        let closing = closing.clone();
+        async move {
+            let mut feed = feed?;
+            tokio::select! {
+                biased;
+                () = closing.cancelled() => Some((Err(going_away()), None)),
+                next = feed.next() => match next {
+                    Ok(event) => Some((Ok(convert::journal::event(&event)), Some(feed))),
+                    Err(error) => Some((Err(status::of(error)), None)),
+                },
+            }
+        }
+    });
+    events.boxed()
+}
+
 fn entry_of(run: &RunId, entry: &Entry) -> pb::JournalEntry {
     convert::journal::entry(run, entry)
 }
@@ -43,6 +81,6 @@ fn going_away() -> Status {
         Code::Unavailable,
         true,
         "the server is going away.",
-        "Subscribe again from the entry after the last one seen.",
+        "Subscribe again from what comes after the last one seen.",
     )
 }

@@ -5,6 +5,7 @@ mod budget;
 mod connectors;
 mod decision;
 mod effect;
+mod events;
 mod gate;
 mod obligation;
 mod outbox;
@@ -14,6 +15,7 @@ mod session;
 mod stats;
 mod tape;
 mod timer;
+mod value;
 mod workers;
 
 use std::sync::Arc;

@@ -8,6 +8,8 @@ use tape_proto::v1::ErrorDetail;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
+use crate::convert::signed;
+
 /// Refusals after which the very same request can succeed without anybody changing anything: a lease that runs out, a
 /// business key that changed hands.
 const PASSING: [&str; 2] = ["TAPE-R005", "TAPE-E009"];
@@ -66,6 +68,7 @@ fn refused(refusal: &Refusal, text: String) -> Status {
         refusal::Status::NotFound => (Code::NotFound, false),
         refusal::Status::AlreadyExists => (Code::AlreadyExists, false),
         refusal::Status::FailedPrecondition => (Code::FailedPrecondition, false),
+        refusal::Status::DataLoss => (Code::DataLoss, false),
         refusal::Status::Aborted => (Code::Aborted, PASSING.contains(&refusal.code)),
         refusal::Status::PermissionDenied => (Code::PermissionDenied, false),
         refusal::Status::ResourceExhausted => (Code::ResourceExhausted, true),
@@ -78,10 +81,8 @@ fn refused(refusal: &Refusal, text: String) -> Status {
         value: refusal.value.clone().unwrap_or_default(),
         cure: refusal.cure.clone(),
         owner: refusal.owner.clone().unwrap_or_default(),
-        fence: refusal
-            .fence
-            .map_or(0, |fence| i64::try_from(fence).unwrap_or(i64::MAX)),
-        version: 0,
+        fence: refusal.fence.map_or(0, signed),
+        version: refusal.version.map_or(0, signed),
     };
     with_detail(code, text, &detail)
 }

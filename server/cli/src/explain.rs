@@ -24,8 +24,8 @@ const fn about(code: &'static str, title: &'static str, cause: &'static str, cur
     }
 }
 
-/// All codes, in order. The letter is the room: A availability, C connector, D decision, E effect, N node, O obligation, R run,
-/// S session, T timer, V validation.
+/// All codes, in order. The letter is the room: A availability, C connector, D decision, E effect, K value by key, N node,
+/// O obligation, R run, S session, T timer, V validation.
 pub const ALL: &[Explanation] = &[
     about(
         "TAPE-A001",
@@ -230,6 +230,18 @@ pub const ALL: &[Explanation] = &[
         "the effect was never claimed",
         "An attempt was recorded for an effect that no dispatcher had claimed.",
         "Claim it first, then dispatch, then record.",
+    ),
+    about(
+        "TAPE-K001",
+        "the value is not the one that the write asks for",
+        "A write with if_version found another version in force: somebody else wrote or deleted the key first, or it exists already.",
+        "Read the value again and decide on what it says now. A negative if_version writes over anything.",
+    ),
+    about(
+        "TAPE-K002",
+        "the watcher fell behind",
+        "It asked for a version that is not kept any more: of each key the newest 1,000 versions are.",
+        "Watch again from the version that the error names, or from 0 for the value in force. What lies between is gone.",
     ),
     about(
         "TAPE-N001",

@@ -17,6 +17,7 @@ pub mod recovery;
 pub mod reserve;
 pub mod session;
 pub mod timer;
+pub mod value;
 
 use crate::draft::Draft;
 use crate::entity::EntityId;

@@ -137,6 +137,13 @@ impl Draft {
         }
     }
 
+    /// Takes away a row that was not read and may not exist.
+    pub fn delete_unread(&mut self, key: RowKey) {
+        self.written.remove(&key);
+        self.snapshot.rows.remove(&key);
+        self.deleted.insert(key);
+    }
+
     /// The run.
     ///
     /// # Errors

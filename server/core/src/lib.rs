@@ -25,8 +25,10 @@ pub mod retry;
 pub mod row;
 pub mod run;
 pub mod session;
+pub mod subject;
 pub mod time;
 pub mod timer;
+pub mod value;
 
 pub use command::{Command, Reads};
 pub use draft::{Changes, Context, Draft, Snapshot};

@@ -15,6 +15,8 @@ pub enum Status {
     FailedPrecondition,
     /// Somebody newer owns the row: stop, or load again.
     Aborted,
+    /// What was asked for is gone: go on from what is there.
+    DataLoss,
     /// Not granted to this run or caller.
     PermissionDenied,
     /// The server's own limits.
@@ -29,7 +31,7 @@ pub struct Refusal {
     /// Class.
     pub status: Status,
     /// Stable code, `TAPE-xNNN`: `x` is the room (R run, D decision, E effect, O obligation, G gate, T timer, B budget,
-    /// S session, V validation, A availability).
+    /// S session, K value by key, V validation, A availability).
     pub code: &'static str,
     /// What is wrong, in one sentence.
     pub message: String,
@@ -43,6 +45,8 @@ pub struct Refusal {
     pub owner: Option<String>,
     /// The fence in force, where a fence was lost.
     pub fence: Option<u64>,
+    /// The version in force, or from which to go on.
+    pub version: Option<u64>,
 }
 
 impl Refusal {
@@ -58,6 +62,7 @@ impl Refusal {
             value: None,
             owner: None,
             fence: None,
+            version: None,
         }
     }
 
@@ -93,6 +98,15 @@ impl Refusal {
         Self {
             owner: Some(owner.to_owned()),
             fence: Some(fence),
+            ..self
+        }
+    }
+
+    /// The same with the version in force, or from which to go on.
+    #[must_use]
+    pub fn version(self, version: u64) -> Self {
+        Self {
+            version: Some(version),
             ..self
         }
     }

@@ -13,11 +13,12 @@ use crate::run::Run;
 use crate::session::{Session, SessionEvent, SharedState, StateValue};
 use crate::time::Time;
 use crate::timer::Timer;
+use crate::value::Value;
 
 /// Names a row within its entity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RowKey {
-    /// The entity's head: run, session, shared state, or reservation.
+    /// The entity's head: run, session, shared state, reservation, or value.
     Head,
     /// Decision by index.
     Decision(i64),
@@ -45,6 +46,8 @@ pub enum RowKey {
     SessionEventId(String),
     /// One key of a state.
     State(String),
+    /// Version of a value, from 1.
+    ValueVersion(u64),
 }
 
 /// Groups of rows that can be read together, in the order of their keys. The numbers are stored: never change them.
@@ -79,6 +82,8 @@ pub enum RowKind {
     SessionEventId = 12,
     /// See [`RowKey::State`].
     State = 13,
+    /// See [`RowKey::ValueVersion`].
+    ValueVersion = 14,
 }
 
 /// One row.
@@ -118,6 +123,8 @@ pub enum Row {
     State(StateValue),
     /// Head of a shared state.
     SharedState(SharedState),
+    /// Head of a value: its newest version; and each version that is kept.
+    Value(Box<Value>),
 }
 
 /// One take-over, for the lease history.
@@ -220,6 +227,7 @@ impl RowKey {
             Self::SessionEvent(_) => RowKind::SessionEvent,
             Self::SessionEventId(_) => RowKind::SessionEventId,
             Self::State(_) => RowKind::State,
+            Self::ValueVersion(_) => RowKind::ValueVersion,
         }
     }
 }

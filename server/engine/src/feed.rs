@@ -11,6 +11,7 @@ use tape_store::codec;
 use tokio::sync::broadcast;
 
 use crate::engine::{Engine, store_error};
+use crate::wake;
 
 /// Entries read at once.
 const CHUNK: u32 = 256;
@@ -83,17 +84,6 @@ impl RunFeed {
 
     /// Waits until the run's journal may have grown.
     async fn wait(&mut self) {
-        let entity = EntityId::run(&self.run);
-        let grown = async {
-            loop {
-                match self.commits.recv().await {
-                    Ok(committed) if committed != entity => {}
-                    // Told, or too slow to be told: look.
-                    _ => break,
-                }
-            }
-        };
-        // Timing out is the fallback, not an error.
-        drop(tokio::time::timeout(POLL, grown).await);
+        wake::changed(&mut self.commits, &EntityId::run(&self.run), POLL).await;
     }
 }

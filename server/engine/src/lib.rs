@@ -16,6 +16,8 @@ mod port;
 mod read;
 mod scan;
 mod session;
+mod tail;
+mod value;
 mod wake;
 
 pub use begin_effect::EffectBegun;
@@ -24,4 +26,6 @@ pub use engine::{Engine, EngineConfig};
 pub use feed::RunFeed;
 pub use read::{Page, RunFilter};
 pub use session::SessionView;
+pub use tail::{Event, EventFeed, EventFilter};
 pub use tape_store::Position;
+pub use value::{ValueChange, ValueFeed};

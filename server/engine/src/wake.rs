@@ -1,6 +1,8 @@
 //! Waking whoever waits for a commit: reactors, and those who follow a run. A wake-up carries no data.
 
-use tape_core::{Changes, DueKind, EntityId};
+use std::time::Duration;
+
+use tape_core::{Changes, DueKind, EntityId, EntityKind};
 use tokio::sync::{Notify, broadcast};
 
 /// Followers that fall further behind than this read the store again; they lose nothing.
@@ -27,7 +29,8 @@ impl Wakes {
                 self.reactors[index(due.kind)].notify_one();
             }
         }
-        if !changes.entries.is_empty() {
+        // Watched are journals and values.
+        if !changes.entries.is_empty() || entity.kind == EntityKind::Value {
             // Nobody follows: nothing to tell.
             drop(self.commits.send(entity.clone()));
         }
@@ -38,10 +41,24 @@ impl Wakes {
         self.reactors[index(kind)].notified().await;
     }
 
-    /// Entities whose journal grew, from now on.
+    /// Entities whose journal grew, and values with a new version, from now on.
     pub(crate) fn follow(&self) -> broadcast::Receiver<EntityId> {
         self.commits.subscribe()
     }
+}
+
+/// Waits until the entity may have changed; no longer than `poll`, which is the fallback and not an error.
+pub(crate) async fn changed(commits: &mut broadcast::Receiver<EntityId>, entity: &EntityId, poll: Duration) {
+    let told = async {
+        loop {
+            match commits.recv().await {
+                Ok(committed) if committed != *entity => {}
+                // Told, or too slow to be told: look.
+                _ => break,
+            }
+        }
+    };
+    drop(tokio::time::timeout(poll, told).await);
 }
 
 const fn index(kind: DueKind) -> usize {

@@ -78,7 +78,7 @@ pub fn encode_key(key: &RowKey) -> (u8, Vec<u8>) {
         | RowKey::SessionEventId(id)
         | RowKey::State(id) => id.as_bytes().to_vec(),
         RowKey::Lease(number) | RowKey::Confirmed(number) => number.to_be_bytes().to_vec(),
-        RowKey::SessionEvent(position) => position.to_be_bytes().to_vec(),
+        RowKey::SessionEvent(number) | RowKey::ValueVersion(number) => number.to_be_bytes().to_vec(),
     };
     (key.kind() as u8, bytes)
 }
@@ -116,6 +116,7 @@ pub fn decode_key(kind: u8, bytes: &[u8]) -> Result<RowKey, StoreError> {
         k if k == RowKind::SessionEvent as u8 => RowKey::SessionEvent(u64::from_be_bytes(eight()?)),
         k if k == RowKind::SessionEventId as u8 => RowKey::SessionEventId(text()?),
         k if k == RowKind::State as u8 => RowKey::State(text()?),
+        k if k == RowKind::ValueVersion as u8 => RowKey::ValueVersion(u64::from_be_bytes(eight()?)),
         _ => return Err(bad()),
     })
 }
@@ -142,6 +143,7 @@ mod tests {
             RowKey::SessionEvent(300),
             RowKey::SessionEventId("e".into()),
             RowKey::State("k".into()),
+            RowKey::ValueVersion(1_001),
         ];
         for key in keys {
             let (kind, bytes) = encode_key(&key);

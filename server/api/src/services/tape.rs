@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tape_proto::v1 as pb;
 use tonic::{Request, Response, Status};
 
-use super::{Cx, budget, decision, effect, gate, obligation, outbox, run, session, timer};
+use super::{Cx, budget, decision, effect, events, gate, obligation, outbox, run, session, timer, value};
 use crate::feed::Answers;
 use crate::status;
 
@@ -53,23 +53,26 @@ macro_rules! tape {
 
             async fn subscribe_events(
                 &self,
-                _: Request<pb::SubscribeEventsRequest>,
+                request: Request<pb::SubscribeEventsRequest>,
             ) -> Result<Response<Self::SubscribeEventsStream>, Status> {
-                Err(status::unserved("SubscribeEvents (the feed over all runs)"))
+                let events = events::subscribe_events(&self.cx, request.into_inner());
+                events.map(Response::new).map_err(status::of)
             }
 
             async fn subscribe_by_subject(
                 &self,
-                _: Request<pb::SubscribeBySubjectRequest>,
+                request: Request<pb::SubscribeBySubjectRequest>,
             ) -> Result<Response<Self::SubscribeBySubjectStream>, Status> {
-                Err(status::unserved("SubscribeBySubject (the feed over all runs)"))
+                let events = events::subscribe_by_subject(&self.cx, request.into_inner());
+                events.map(Response::new).map_err(status::of)
             }
 
             async fn watch_value(
                 &self,
-                _: Request<pb::WatchValueRequest>,
+                request: Request<pb::WatchValueRequest>,
             ) -> Result<Response<Self::WatchValueStream>, Status> {
-                Err(status::unserved("WatchValue (the reactive key-value store)"))
+                let changes = value::watch_value(&self.cx, request.into_inner());
+                changes.map(Response::new).map_err(status::of)
             }
         }
     };
@@ -112,6 +115,9 @@ tape! {
         list_sessions(ListSessionsRequest) -> ListSessionsResponse = session;
         delete_session(DeleteSessionRequest) -> DeleteSessionResponse = session;
         append_event(AppendEventRequest) -> AppendEventResponse = session;
+        write_value(WriteValueRequest) -> ValueRecord = value;
+        get_value(GetValueRequest) -> GetValueResponse = value;
+        delete_value(DeleteValueRequest) -> DeleteValueResponse = value;
     }
     unserved {
         list_compactable_runs(ListCompactableRunsRequest) -> ListCompactableRunsResponse = "ListCompactableRuns (retention)";
@@ -123,8 +129,5 @@ tape! {
         complete_task(CompleteTaskRequest) -> CompleteTaskResponse = "CompleteTask (reactions and their tasks)";
         nack_task(NackTaskRequest) -> NackTaskResponse = "NackTask (reactions and their tasks)";
         list_tasks(ListTasksRequest) -> ListTasksResponse = "ListTasks (reactions and their tasks)";
-        write_value(WriteValueRequest) -> ValueRecord = "WriteValue (the reactive key-value store)";
-        get_value(GetValueRequest) -> GetValueResponse = "GetValue (the reactive key-value store)";
-        delete_value(DeleteValueRequest) -> DeleteValueResponse = "DeleteValue (the reactive key-value store)";
     }
 }

@@ -5,6 +5,7 @@
 mod admin;
 mod client;
 mod driver;
+mod events;
 mod feed;
 mod gates;
 mod outbox;
@@ -12,4 +13,5 @@ mod outside;
 mod refusals;
 mod sessions;
 mod support;
+mod values;
 mod workers;

@@ -277,11 +277,11 @@ async fn what_is_not_served_says_so() {
     let server = TestServer::start().await;
     let mut tape = server.tape.clone();
     let (status, _) = refused(
-        tape.get_value(pb::GetValueRequest::default()).await,
+        tape.list_tasks(pb::ListTasksRequest::default()).await,
         Code::Unimplemented,
         "TAPE-A003",
     );
-    assert!(status.message().contains("key-value"), "{status}");
+    assert!(status.message().contains("tasks"), "{status}");
     refused(
         tape.subscribe_events(pb::SubscribeEventsRequest::default()).await,
         Code::Unimplemented,
