@@ -43,6 +43,29 @@ pub enum Mode {
     Outbox,
 }
 
+impl Semantics {
+    /// The name on the wire, without its prefix.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idempotent => "IDEMPOTENT",
+            Self::NonIdempotent => "NON_IDEMPOTENT",
+            Self::ObserveOnly => "OBSERVE_ONLY",
+        }
+    }
+}
+
+impl Mode {
+    /// The name on the wire, without its prefix.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inline => "INLINE",
+            Self::Outbox => "OUTBOX",
+        }
+    }
+}
+
 /// How an effect could be undone. Not an obligation: a healthy run's effects are never undone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handle {

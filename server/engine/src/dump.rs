@@ -178,7 +178,7 @@ fn effect(effect: &Effect) -> Value {
     json!({
         "idempotency_key": intent.key.as_str(), "status": effect.state.name(), "reason": reason, "checks": checks,
         "claim": effect.claim().map(claim), "seq": effect.seq, "decision_index": intent.decision_index, "tool": intent.tool,
-        "call_index": intent.call_index, "semantics": format!("{:?}", intent.semantics), "mode": format!("{:?}", intent.mode),
+        "call_index": intent.call_index, "semantics": intent.semantics.name(), "dispatch_mode": intent.mode.name(),
         "connector": intent.connector, "operation": intent.operation, "business_key": intent.business_key,
         "scope": intent.scope, "unsafe_allowed": intent.unsafe_allowed, "status_check": intent.status_check,
         "compensation": intent.handle.as_ref().map(|handle| json!({
