@@ -8,4 +8,6 @@ mod error;
 mod store;
 
 pub use error::StoreError;
-pub use store::{Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, Store, StoredRow};
+pub use store::{
+    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, Store, StoredRow, TailEntry,
+};

@@ -68,6 +68,16 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::load`].
     async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, StoreError>;
 
+    /// Entries of all journals after a place, in commit order, at most `limit`; 0 = from the beginning.
+    ///
+    /// The position of the last one is where the next call goes on. Whoever reads on like that sees every entry once: none
+    /// becomes readable at a position before one that was already read, however many servers write. So the entries of
+    /// one entity come by rising seq. Positions rise, and may have gaps.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    async fn tail(&self, after: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError>;
+
     /// Entities of a kind, newest first, with their heads.
     ///
     /// # Errors
@@ -100,6 +110,19 @@ pub struct Loaded {
     pub version: u64,
     /// The rows that exist, each once.
     pub rows: Vec<(RowKey, Vec<u8>)>,
+}
+
+/// An entry among those of all journals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TailEntry {
+    /// Its place in the order of all commits, from 1.
+    pub position: i64,
+    /// To whose journal it belongs.
+    pub entity: EntityId,
+    /// Its number there.
+    pub seq: i64,
+    /// The entry as it was committed.
+    pub body: Vec<u8>,
 }
 
 /// A change of one entity.

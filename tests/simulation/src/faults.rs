@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use tape_core::command::Range;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
 use tape_port::{Clock, Luck};
-use tape_store::{Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Loaded, Store, StoreError};
+use tape_store::{Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Loaded, Store, StoreError, TailEntry};
 use tape_store_memory::MemoryStore;
 
 /// The one source of luck of a simulation, and its clock.
@@ -136,6 +136,11 @@ impl Store for FaultyStore {
     async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
         self.check()?;
         self.inner.journal(entity, from_seq, limit).await
+    }
+
+    async fn tail(&self, after: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
+        self.check()?;
+        self.inner.tail(after, limit).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {

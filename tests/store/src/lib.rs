@@ -185,6 +185,74 @@ pub async fn the_journal_is_read_from_a_place_on(store: &dyn Store) {
     assert!(store.journal(&run("b"), 1, 10).await.unwrap().is_empty());
 }
 
+/// The entries of all journals come in the order of their commits, from any cursor on, no more than asked for.
+pub async fn the_tail_is_in_commit_order_and_resumes(store: &dyn Store) {
+    let mut expected = Vec::new();
+    for (name, version, seqs) in [("b", 0, 1..=2), ("a", 0, 1..=1), ("b", 1, 3..=3), ("a", 1, 2..=4)] {
+        let mut next = commit(&run(name), version, Vec::new());
+        next.entries = seqs
+            .map(|seq: u8| (i64::from(seq), vec![name.as_bytes()[0], seq]))
+            .collect();
+        expected.extend(next.entries.iter().map(|(seq, body)| (run(name), *seq, body.clone())));
+        store.commit(next).await.unwrap();
+    }
+    let refused = Commit {
+        entries: vec![(9, vec![9])],
+        ..commit(&run("a"), 7, Vec::new())
+    };
+    assert!(store.commit(refused).await.is_err());
+    let (mut seen, mut cursor) = (Vec::new(), 0);
+    loop {
+        let chunk = store.tail(cursor, 2).await.unwrap();
+        assert!(chunk.len() <= 2);
+        let Some(last) = chunk.last() else { break };
+        assert!(chunk[0].position > cursor && last.position >= chunk[0].position);
+        cursor = last.position;
+        seen.extend(chunk.into_iter().map(|entry| (entry.entity, entry.seq, entry.body)));
+    }
+    assert_eq!(seen, expected);
+}
+
+/// A reader that goes on from its cursor while `writers` commit through all `servers` sees every entry once, and the
+/// entries of each run by rising seq.
+pub async fn the_tail_has_no_gap_under_writers(servers: &[Arc<dyn Store>], writers: usize, steps: i64) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for writer in 0..writers {
+        let store = servers[writer % servers.len()].clone();
+        tasks.spawn(async move {
+            let entity = run(&format!("w-{writer}"));
+            for step in 0..steps {
+                let mut next = commit(&entity, step.unsigned_abs(), Vec::new());
+                next.entries = vec![(2 * step + 1, vec![1]), (2 * step + 2, vec![2])];
+                store.commit(next).await.unwrap();
+            }
+        });
+    }
+    let mut seen: std::collections::BTreeMap<EntityId, Vec<i64>> = std::collections::BTreeMap::new();
+    let mut cursor = 0;
+    loop {
+        // Asked before reading: what was committed by then is in what is read.
+        let done = tasks.is_empty();
+        let chunk = servers[0].tail(cursor, 64).await.unwrap();
+        for entry in &chunk {
+            assert!(entry.position > cursor, "{} after {cursor}", entry.position);
+            cursor = entry.position;
+            seen.entry(entry.entity.clone()).or_default().push(entry.seq);
+        }
+        if chunk.is_empty() && done {
+            break;
+        }
+        while let Some(written) = tasks.try_join_next() {
+            written.unwrap();
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(seen.len(), writers);
+    for (entity, seqs) in seen {
+        assert_eq!(seqs, (1..=2 * steps).collect::<Vec<i64>>(), "{entity:?}");
+    }
+}
+
 /// Ranges come whole or as their last rows; other kinds do not come with them.
 pub async fn a_range_can_be_cut_to_its_last_rows(store: &dyn Store) {
     let event = |n: u64| StoredRow {

@@ -76,6 +76,7 @@ facts!(
     one_of_many_racing_commits_wins(shared),
     commits_sent_in_order_are_written_in_order(shared),
     the_journal_is_read_from_a_place_on(),
+    the_tail_is_in_commit_order_and_resumes(),
     a_range_can_be_cut_to_its_last_rows(),
     a_deleted_row_is_gone(),
     due_work_is_named_in_order(),
@@ -174,4 +175,60 @@ async fn two_servers_share_one_postgres() {
     for store in servers {
         store.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tail_of_one_server_has_no_gap() {
+    for fresh in [memory().await, sqlite().await] {
+        tape_store_tests::the_tail_has_no_gap_under_writers(&[fresh.store.clone()], 16, 20).await;
+        fresh.store.close().await;
+    }
+}
+
+/// Two servers over one Postgres, whose transactions overlap: the tail skips nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tail_of_two_servers_has_no_gap() {
+    let cluster = Cluster::start();
+    let config = PostgresConfig::parse(&cluster.database("tail").await).expect("a URL");
+    let (one, other) = tokio::join!(PostgresStore::open(&config), PostgresStore::open(&config));
+    let servers: [Arc<dyn Store>; 2] = [Arc::new(one.expect("a store")), Arc::new(other.expect("a store"))];
+    tape_store_tests::the_tail_has_no_gap_under_writers(&servers, 64, 100).await;
+    for store in servers {
+        store.close().await;
+    }
+}
+
+/// A transaction that took its place in the order and is still open: what another server commits meanwhile comes after
+/// it, so no reader passes it.
+#[tokio::test]
+async fn an_open_transaction_is_not_passed() {
+    let cluster = Cluster::start();
+    let config = PostgresConfig::parse(&cluster.database("open").await).expect("a URL");
+    let store = PostgresStore::open(&config).await.expect("a store");
+    let mut first = tape_store_tests::commit(&tape_store_tests::run("a"), 0, Vec::new());
+    first.entries = vec![(1, vec![1])];
+    store.commit(first).await.expect("committed");
+
+    let mut other = cluster.session("open").await;
+    other
+        .run("BEGIN; INSERT INTO journal (no, seq, body) SELECT no, 2, '\\x02' FROM entities WHERE id = 'a';")
+        .await;
+    let mut second = tape_store_tests::commit(&tape_store_tests::run("b"), 0, Vec::new());
+    second.entries = vec![(1, vec![3])];
+    let mut second = store.submit(second).await;
+    // It waits for its place: until then nothing is to be read behind the first entry.
+    other.run("DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;").await;
+    let early = store.tail(0, 10).await.expect("a tail");
+    assert_eq!(early.len(), 1);
+    other.run("COMMIT;").await;
+    (&mut second).await.expect("committed");
+    let bodies: Vec<Vec<u8>> = store
+        .tail(early[0].position, 10)
+        .await
+        .expect("a tail")
+        .into_iter()
+        .map(|entry| entry.body)
+        .collect();
+    assert_eq!(bodies, [vec![2], vec![3]]);
+    store.close().await;
 }

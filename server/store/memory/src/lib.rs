@@ -8,13 +8,15 @@ use tape_core::command::Range;
 use tape_core::{Due, DueKind, EntityId, EntityKind, RowKey, Time};
 use tape_store::{
     Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, Store, StoreError, StoredRow,
-    codec,
+    TailEntry, codec,
 };
 
 /// Everything, in maps.
 #[derive(Default)]
 pub struct MemoryStore {
     state: Mutex<HashMap<EntityId, Entity>>,
+    /// Whose entry was committed when. Grows under the lock of the state, so that it is the order of the commits.
+    order: Mutex<Vec<(EntityId, i64)>>,
 }
 
 #[derive(Default)]
@@ -45,6 +47,8 @@ impl MemoryStore {
                 found,
             });
         }
+        self.order()
+            .extend(commit.entries.iter().map(|(seq, _)| (commit.entity.clone(), *seq)));
         let entity = state.entry(commit.entity).or_default();
         entity.version = commit.expected + 1;
         if let Some(listing) = commit.listing {
@@ -63,6 +67,11 @@ impl MemoryStore {
     fn state(&self) -> MutexGuard<'_, HashMap<EntityId, Entity>> {
         // A panic while it was held cannot have left half a change: every change is one insert after all checks.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Taken after the state where both are.
+    fn order(&self) -> MutexGuard<'_, Vec<(EntityId, i64)>> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -142,6 +151,23 @@ impl Store for MemoryStore {
             .range(from_seq..)
             .take(limit as usize)
             .map(|(seq, body)| (*seq, body.clone()))
+            .collect())
+    }
+
+    async fn tail(&self, after: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
+        let state = self.state();
+        let after = usize::try_from(after).unwrap_or_default();
+        let order = self.order();
+        let entries = (1..).zip(order.iter()).skip(after).take(limit as usize);
+        Ok(entries
+            .filter_map(|(position, (entity, seq))| {
+                Some(TailEntry {
+                    position,
+                    entity: entity.clone(),
+                    seq: *seq,
+                    body: state.get(entity)?.journal.get(seq)?.clone(),
+                })
+            })
             .collect())
     }
 

@@ -16,7 +16,14 @@ pub(crate) async fn pool(config: &PostgresConfig) -> Result<PgPool, StoreError> 
     let options: PgConnectOptions = config.url.parse().map_err(unavailable)?;
     let options = options
         .application_name("tape-server")
-        .options([("statement_timeout", config.statement_timeout.as_millis().to_string())])
+        .options([
+            ("statement_timeout", config.statement_timeout.as_millis().to_string()),
+            // A server that hangs in the middle of a batch holds the order of the journal: the others go on without it.
+            (
+                "idle_in_transaction_session_timeout",
+                config.statement_timeout.as_millis().to_string(),
+            ),
+        ])
         .disable_statement_logging();
     let pool = PgPoolOptions::new()
         // One for the writer beside the readers.

@@ -5,7 +5,9 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{Postgres, QueryBuilder, Row as _};
 use tape_core::command::Range;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
-use tape_store::{Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Store, StoreError, codec};
+use tape_store::{
+    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Store, StoreError, TailEntry, codec,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -178,6 +180,33 @@ impl Store for PostgresStore {
         .fetch_all(&self.pool)
         .await
         .map_err(unavailable)
+    }
+
+    async fn tail(&self, after: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
+        // Positions are given in the order of the commits (migration 2): what is not visible yet lies behind what is.
+        let rows = sqlx::query(
+            "SELECT j.position, e.kind, e.id, j.seq, j.body
+             FROM (SELECT * FROM journal WHERE position > $1 ORDER BY position LIMIT $2) j
+             JOIN entities e ON e.no = j.no ORDER BY j.position",
+        )
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(unavailable)?;
+        rows.iter()
+            .map(|row| {
+                Ok(TailEntry {
+                    position: get(row, 0)?,
+                    entity: EntityId {
+                        kind: entity_kind(get(row, 1)?)?,
+                        id: get(row, 2)?,
+                    },
+                    seq: get(row, 3)?,
+                    body: get(row, 4)?,
+                })
+            })
+            .collect()
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {

@@ -5,7 +5,9 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 use tape_core::command::Range;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
-use tape_store::{Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Store, StoreError, codec};
+use tape_store::{
+    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Store, StoreError, TailEntry, codec,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -195,6 +197,32 @@ impl Store for SqliteStore {
         .fetch_all(&self.readers)
         .await
         .map_err(unavailable)
+    }
+
+    async fn tail(&self, after: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
+        // There is one writer: positions are given in the order of the commits.
+        let rows = sqlx::query(
+            "SELECT j.position, e.kind, e.id, j.seq, j.body FROM journal j JOIN entities e ON e.no = j.no
+             WHERE j.position > ? ORDER BY j.position LIMIT ?",
+        )
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        rows.iter()
+            .map(|row| {
+                Ok(TailEntry {
+                    position: get(row, 0)?,
+                    entity: EntityId {
+                        kind: entity_kind(get(row, 1)?)?,
+                        id: get(row, 2)?,
+                    },
+                    seq: get(row, 3)?,
+                    body: get(row, 4)?,
+                })
+            })
+            .collect()
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {

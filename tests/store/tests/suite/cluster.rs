@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+
 /// `nobody` on Debian: Postgres refuses to run as root.
 const NOBODY: u32 = 65_534;
 
@@ -81,6 +83,43 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         unreachable!("the cluster does not start within ten seconds");
+    }
+}
+
+impl Cluster {
+    /// A session of its own in a database, as another server would have.
+    pub async fn session(&self, name: &str) -> Session {
+        let mut psql = tokio::process::Command::new(binaries().join("psql"))
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "--username=tape", "--host"])
+            .arg(self.folder.path())
+            .args(["--dbname", name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("psql runs");
+        Session {
+            input: psql.stdin.take().expect("piped"),
+            output: BufReader::new(psql.stdout.take().expect("piped")).lines(),
+            _psql: psql,
+        }
+    }
+}
+
+/// A session of a cluster.
+pub struct Session {
+    _psql: tokio::process::Child,
+    input: tokio::process::ChildStdin,
+    output: Lines<BufReader<tokio::process::ChildStdout>>,
+}
+
+impl Session {
+    /// Runs statements, and returns once they are done.
+    pub async fn run(&mut self, sql: &str) {
+        let text = format!("{sql}\n\\echo done\n");
+        self.input.write_all(text.as_bytes()).await.expect("psql reads");
+        let line = self.output.next_line().await.expect("psql writes");
+        assert_eq!(line.as_deref(), Some("done"), "{sql}");
     }
 }
 
