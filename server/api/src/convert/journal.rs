@@ -1,6 +1,7 @@
 //! Journal entries.
 
 use tape_core::{Entry, RunId};
+use tape_engine::Event;
 use tape_proto::v1 as pb;
 
 /// Version of the entries' payloads.
@@ -16,7 +17,7 @@ pub(crate) fn entry(run: &RunId, entry: &Entry) -> pb::JournalEntry {
         kind: entry.kind.as_str().to_owned(),
         payload_json: entry.payload_json.clone(),
         ts_ms: entry.at.0,
-        // There is no order over runs yet: SubscribeEvents is not served.
+        // The order over runs is that of SubscribeEvents; a run's own journal is read by seq.
         global_seq: 0,
         subject: entry.subject(run),
         schema_version: SCHEMA_VERSION,
@@ -24,5 +25,22 @@ pub(crate) fn entry(run: &RunId, entry: &Entry) -> pb::JournalEntry {
         span_id,
         parent_span_id,
         decision_index: entry.decision_index.unwrap_or(-1),
+    }
+}
+
+pub(crate) fn event(event: &Event) -> pb::EventEntry {
+    let found = entry(&event.run, &event.entry);
+    pb::EventEntry {
+        run_id: event.run.as_str().to_owned(),
+        seq: found.seq,
+        kind: found.kind,
+        payload_json: found.payload_json,
+        ts_ms: found.ts_ms,
+        global_seq: event.position,
+        subject: found.subject,
+        schema_version: found.schema_version,
+        trace_id: found.trace_id,
+        span_id: found.span_id,
+        parent_span_id: found.parent_span_id,
     }
 }

@@ -283,11 +283,6 @@ async fn what_is_not_served_says_so() {
     );
     assert!(status.message().contains("tasks"), "{status}");
     refused(
-        tape.subscribe_events(pb::SubscribeEventsRequest::default()).await,
-        Code::Unimplemented,
-        "TAPE-A003",
-    );
-    refused(
         tape.register_reaction(pb::Reaction::default()).await,
         Code::Unimplemented,
         "TAPE-A003",

@@ -1,0 +1,80 @@
+//! The feed over all runs.
+
+use tape_core::journal::Kind;
+use tape_core::subject::SubjectPattern;
+use tape_core::{Refusal, Time};
+use tape_engine::{EventFeed, EventFilter};
+use tape_port::TapeError;
+use tape_proto::v1 as pb;
+
+use super::Cx;
+use crate::convert::run_id;
+use crate::feed::{self, Answers};
+
+pub(super) fn subscribe_events(
+    cx: &Cx,
+    asked: pb::SubscribeEventsRequest,
+) -> Result<Answers<pb::EventEntry>, TapeError> {
+    let given = |text: &str| !text.is_empty();
+    let filter = EventFilter {
+        run: given(&asked.run_id).then(|| run_id(&asked.run_id)).transpose()?,
+        kind: given(&asked.kind).then(|| known(asked.kind)).transpose()?,
+        subject: given(&asked.subject_pattern)
+            .then(|| SubjectPattern::parse(&asked.subject_pattern))
+            .transpose()?,
+        from: (not_negative("from_ts_ms", asked.from_ts_ms)? > 0).then_some(Time(asked.from_ts_ms)),
+    };
+    follow(cx, filter, asked.from_global_seq)
+}
+
+pub(super) fn subscribe_by_subject(
+    cx: &Cx,
+    asked: pb::SubscribeBySubjectRequest,
+) -> Result<Answers<pb::EventEntry>, TapeError> {
+    let filter = EventFilter {
+        subject: Some(SubjectPattern::parse(&asked.subject_pattern)?),
+        ..EventFilter::default()
+    };
+    if !asked.predicate_cel.is_empty() {
+        return Err(Refusal::invalid(
+            "predicate_cel",
+            &asked.predicate_cel,
+            "This server takes no predicates.",
+            "Leave it empty, and narrow the subject pattern or filter what comes.",
+        )
+        .coded("TAPE-J002")
+        .into());
+    }
+    follow(cx, filter, asked.from_global_seq)
+}
+
+fn follow(cx: &Cx, filter: EventFilter, from: i64) -> Result<Answers<pb::EventEntry>, TapeError> {
+    let from = not_negative("from_global_seq", from)?;
+    let feed = EventFeed::open(cx.engine.clone(), filter, from);
+    Ok(feed::events(feed, cx.closing.clone()))
+}
+
+/// A kind that nothing has would be waited for in vain.
+fn known(kind: String) -> Result<String, Refusal> {
+    if Kind::ALL.iter().any(|known| known.as_str() == kind) {
+        return Ok(kind);
+    }
+    Err(Refusal::invalid(
+        "kind",
+        &kind,
+        format!("No journal entry has the kind {kind:?}."),
+        "Use one as in the journal, such as `effect.confirmed`; for several of them use a subject pattern.",
+    ))
+}
+
+fn not_negative(field: &'static str, number: i64) -> Result<i64, Refusal> {
+    if number >= 0 {
+        return Ok(number);
+    }
+    Err(Refusal::invalid(
+        field,
+        &number.to_string(),
+        format!("{field} is negative."),
+        "Use 0 to begin at the beginning.",
+    ))
+}
