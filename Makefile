@@ -62,5 +62,5 @@ test-connectors: tools ## Build the connectors as components, and test them
 
 test-python: build python ## The Python SDK: style, types, tests against a server in memory and the real one
 	cd sdk/python && "$(VENV)/bin/ruff" check . && "$(VENV)/bin/ruff" format --check .
-	cd sdk/python && "$(VENV)/bin/pyright"
+	cd sdk/python && "$(VENV)/bin/pyright" --pythonpath "$(PYTHON)"
 	cd sdk/python && TAPE_SERVER="$(BIN)/tape-server" "$(VENV)/bin/pytest" -q
