@@ -24,8 +24,8 @@ const fn about(code: &'static str, title: &'static str, cause: &'static str, cur
     }
 }
 
-/// All codes, in order. The letter is the room: A availability, C connector, D decision, E effect, K value by key, N node,
-/// O obligation, R run, S session, T timer, V validation.
+/// All codes, in order. The letter is the room: A availability, C connector, D decision, E effect, J journal, K value by
+/// key, N node, O obligation, R run, S session, T timer, V validation.
 pub const ALL: &[Explanation] = &[
     about(
         "TAPE-A001",
@@ -230,6 +230,18 @@ pub const ALL: &[Explanation] = &[
         "the effect was never claimed",
         "An attempt was recorded for an effect that no dispatcher had claimed.",
         "Claim it first, then dispatch, then record.",
+    ),
+    about(
+        "TAPE-J001",
+        "that is no subject pattern",
+        "It does not begin with a slash, has an empty segment or a control character, is longer than 1024 bytes, or has a star within a segment.",
+        "Write it as in `/tape/effect/*/**`: `*` stands for one segment, `**` for any number, also none.",
+    ),
+    about(
+        "TAPE-J002",
+        "the predicate is not taken",
+        "SubscribeBySubject was asked with a predicate, which this server does not evaluate.",
+        "Leave it empty, and narrow the subject pattern or filter what comes.",
     ),
     about(
         "TAPE-K001",
