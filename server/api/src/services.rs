@@ -10,6 +10,7 @@ mod gate;
 mod obligation;
 mod outbox;
 mod reactors;
+mod retention;
 mod run;
 mod session;
 mod stats;

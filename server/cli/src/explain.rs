@@ -334,6 +334,12 @@ pub const ALL: &[Explanation] = &[
         "Stop, or take the run over anew by ResumeRun without a fence.",
     ),
     about(
+        "TAPE-R007",
+        "the run has not ended",
+        "Its payloads are still needed: it is driven, waits, or is being compensated.",
+        "Compact it after it has ended; ListCompactableRuns names the runs that can be.",
+    ),
+    about(
         "TAPE-S001",
         "there is no such session",
         "It was never created, or it was deleted.",

@@ -3,6 +3,7 @@
 pub mod begin_effect;
 pub mod begin_run;
 pub mod budget;
+pub mod compact;
 pub mod compensate;
 pub mod complete_effect;
 pub mod decision;

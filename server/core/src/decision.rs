@@ -25,13 +25,16 @@ pub struct Decision {
     pub policy_version: String,
     /// When it was recorded.
     pub at: Time,
+    /// SHA-256 of the request, once compaction has dropped the request itself.
+    #[serde(default)]
+    pub dropped_request: Option<[u8; 32]>,
 }
 
 impl Decision {
     /// SHA-256 of the recorded request: what tells a driver that it is about to ask something else.
     #[must_use]
     pub fn request_hash(&self) -> [u8; 32] {
-        request_hash(&self.request_json)
+        self.dropped_request.unwrap_or_else(|| request_hash(&self.request_json))
     }
 
     /// Whether `other` says the same, apart from when and where it was recorded.
@@ -39,7 +42,7 @@ impl Decision {
     pub fn same_content(&self, other: &Self) -> bool {
         self.response_json == other.response_json
             && self.model == other.model
-            && self.request_json == other.request_json
+            && (self.request_json == other.request_json || self.request_hash() == other.request_hash())
     }
 
     /// The hash of the request as text, for messages.

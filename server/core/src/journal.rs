@@ -44,6 +44,8 @@ kinds! {
     RunCompensating = "run.compensating",
     /// An operator reopened it.
     RunRedriven = "run.redriven",
+    /// Payloads of an ended run were dropped.
+    RunCompacted = "run.compacted",
     /// A model's answer was recorded.
     DecisionRecorded = "decision.recorded",
     /// An effect was begun.

@@ -69,6 +69,9 @@ pub struct Run {
     pub parent: Option<RunId>,
     /// The run that this one continues.
     pub predecessor: Option<RunId>,
+    /// When its payloads were dropped last.
+    #[serde(default)]
+    pub compacted: Option<Time>,
 }
 
 /// What the caller of BeginRun told about itself: kept, shown, and used for filters and scopes.
@@ -320,7 +323,23 @@ impl Run {
             cancelled: None,
             parent: None,
             predecessor: None,
+            compacted: None,
         }
+    }
+
+    /// Whether it has ended: by itself, by a cancel, or because a person must look at it.
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        !self.state.live() && !matches!(self.state, RunState::Compensating { .. })
+    }
+
+    /// Whether its payloads were dropped since it ended. A run that was reopened and ended again has new ones.
+    #[must_use]
+    pub fn is_compacted(&self) -> bool {
+        self.has_ended()
+            && self
+                .compacted
+                .is_some_and(|at| self.ended.is_none_or(|ended| ended <= at))
     }
 
     /// Applies `event`, and turns an illegal move into the refusal that the caller sees.

@@ -14,6 +14,7 @@ mod engine;
 mod feed;
 mod port;
 mod read;
+mod retention;
 mod scan;
 mod session;
 mod tail;

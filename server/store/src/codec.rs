@@ -176,6 +176,28 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_before_a_field_was_added_are_read() {
+        let mut bytes = encode_row(&Row::Decision(Box::new(tape_core::decision::Decision {
+            index: 0,
+            seq: 1,
+            model: "m".into(),
+            request_json: "1".into(),
+            response_json: "2".into(),
+            rationale: String::new(),
+            policy_version: String::new(),
+            at: Time(5),
+            dropped_request: None,
+        })))
+        .unwrap();
+        let whole = decode_row(&bytes).unwrap();
+        // The same row without its newest field: one element less, and no nil at the end.
+        let header = 3 + "Decision".len();
+        assert_eq!((bytes[header], bytes.pop()), (0x99, Some(0xc0)));
+        bytes[header] = 0x98;
+        assert_eq!(decode_row(&bytes).unwrap(), whole);
+    }
+
+    #[test]
     fn an_entry_survives_the_store() {
         let entry = Entry {
             seq: 1,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tape_proto::v1 as pb;
 use tonic::{Request, Response, Status};
 
-use super::{Cx, budget, decision, effect, events, gate, obligation, outbox, run, session, timer, value};
+use super::{Cx, budget, decision, effect, events, gate, obligation, outbox, retention, run, session, timer, value};
 use crate::feed::Answers;
 use crate::status;
 
@@ -118,10 +118,10 @@ tape! {
         write_value(WriteValueRequest) -> ValueRecord = value;
         get_value(GetValueRequest) -> GetValueResponse = value;
         delete_value(DeleteValueRequest) -> DeleteValueResponse = value;
+        list_compactable_runs(ListCompactableRunsRequest) -> ListCompactableRunsResponse = retention;
+        compact_run(CompactRunRequest) -> CompactRunResponse = retention;
     }
     unserved {
-        list_compactable_runs(ListCompactableRunsRequest) -> ListCompactableRunsResponse = "ListCompactableRuns (retention)";
-        compact_run(CompactRunRequest) -> CompactRunResponse = "CompactRun (retention)";
         register_reaction(Reaction) -> Reaction = "RegisterReaction (reactions and their tasks)";
         deregister_reaction(DeregisterReactionRequest) -> DeregisterReactionResponse = "DeregisterReaction (reactions and their tasks)";
         list_reactions(ListReactionsRequest) -> ListReactionsResponse = "ListReactions (reactions and their tasks)";

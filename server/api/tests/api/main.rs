@@ -11,6 +11,7 @@ mod gates;
 mod outbox;
 mod outside;
 mod refusals;
+mod retention;
 mod sessions;
 mod support;
 mod values;

@@ -67,6 +67,7 @@ impl Command for RecordDecision {
             rationale: self.rationale.clone(),
             policy_version: self.policy_version.clone(),
             at: draft.now(),
+            dropped_request: None,
         };
         if let Some(Row::Decision(recorded)) = draft.row(&RowKey::Decision(self.index)) {
             if recorded.same_content(&decision) {
