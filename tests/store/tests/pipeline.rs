@@ -1,6 +1,7 @@
 //! Commands on one run, many at once, over real stores: each is decided on the state that the one before it leaves, and
 //! none is answered before it is durable.
 
+#[allow(dead_code, reason = "only the suite opens sessions of its own")]
 #[path = "suite/cluster.rs"]
 mod cluster;
 

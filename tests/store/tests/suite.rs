@@ -180,7 +180,7 @@ async fn two_servers_share_one_postgres() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_tail_of_one_server_has_no_gap() {
     for fresh in [memory().await, sqlite().await] {
-        tape_store_tests::the_tail_has_no_gap_under_writers(&[fresh.store.clone()], 16, 20).await;
+        tape_store_tests::the_tail_has_no_gap_under_writers(std::slice::from_ref(&fresh.store), 16, 20).await;
         fresh.store.close().await;
     }
 }
