@@ -14,10 +14,12 @@ use tape_connector_port::{
 };
 use tape_core::command::begin_run::{BeginRun, LeaseRequest, ResumeRun};
 use tape_core::command::decision::RecordDecision;
+use tape_core::command::value::{Guard, WriteValue};
 use tape_core::lease::Driver;
 use tape_core::run::{Caller, Run};
-use tape_core::{EntityId, RunIdentity, Time};
-use tape_engine::{Engine, EngineConfig};
+use tape_core::value::{VERSIONS_KEPT, ValueName};
+use tape_core::{EntityId, RowKey, RunIdentity, Time};
+use tape_engine::{Engine, EngineConfig, ValueFeed};
 use tape_port::{Clock, Luck, TapeError};
 use tape_store::Store;
 use tape_store_postgres::{PostgresConfig, PostgresStore};
@@ -244,4 +246,55 @@ async fn a_copy_that_another_server_has_outdated_is_not_answered_from() {
     for store in stores {
         store.close().await;
     }
+}
+
+#[tokio::test]
+async fn values_written_at_once_are_all_watched_and_the_oldest_are_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(&SqliteConfig::new(folder.path().join("tape.db")))
+        .await
+        .expect("a store");
+    let store: Arc<dyn Store> = Arc::new(store);
+    let engine = engine(store.clone());
+    let name = ValueName {
+        tenant: String::new(),
+        namespace: "n".into(),
+        key: "k".into(),
+    };
+    let mut writes = tokio::task::JoinSet::new();
+    for n in 0..VERSIONS_KEPT + 5 {
+        let (engine, name) = (engine.clone(), name.clone());
+        writes.spawn(async move {
+            let write = WriteValue {
+                name,
+                json: n.to_string(),
+                guard: Guard::Any,
+                writer: String::new(),
+                request_id: String::new(),
+                token: format!("t-{n}"),
+            };
+            engine.execute(&write, None).await.expect("a version").version
+        });
+    }
+    let mut versions = writes.join_all().await;
+    versions.sort_unstable();
+    assert_eq!(versions, (1..=VERSIONS_KEPT + 5).collect::<Vec<_>>());
+
+    let mut gone = ValueFeed::open(engine.clone(), &name, 5).expect("a feed");
+    let refused = gone.next().await;
+    assert!(
+        matches!(&refused, Err(TapeError::Refused(refusal)) if refusal.version == Some(6)),
+        "{refused:?}"
+    );
+    let mut feed = ValueFeed::open(engine, &name, 6).expect("a feed");
+    for version in 6..=VERSIONS_KEPT + 5 {
+        let change = feed.next().await.expect("a version");
+        let previous = change.previous.map(|previous| previous.version);
+        assert_eq!((change.value.version, previous), (version, Some(version - 1)));
+    }
+    let rows = [4, 5, 6].map(RowKey::ValueVersion);
+    let kept = store.load(&name.entity(), &rows, &[]).await.expect("an entity").rows;
+    let kept: Vec<_> = kept.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(kept, [RowKey::Head, RowKey::ValueVersion(5), RowKey::ValueVersion(6)]);
+    store.close().await;
 }
