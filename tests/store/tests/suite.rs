@@ -211,7 +211,7 @@ async fn an_open_transaction_is_not_passed() {
 
     let mut other = cluster.session("open").await;
     other
-        .run("BEGIN; INSERT INTO journal (no, seq, body) SELECT no, 2, '\\x02' FROM entities WHERE id = 'a';")
+        .run("SET statement_timeout = '20s'; BEGIN; INSERT INTO journal (no, seq, body) SELECT no, 2, '\\x02' FROM entities WHERE id = 'a';")
         .await;
     let mut second = tape_store_tests::commit(&tape_store_tests::run("b"), 0, Vec::new());
     second.entries = vec![(1, vec![3])];
