@@ -109,8 +109,8 @@ pub enum Row {
     Confirmed(EffectKey),
     /// A request that was answered, with its answer as JSON.
     Request(Answered),
-    /// Whether a business key is taken away at present.
-    Revoked(bool),
+    /// The newest reservation of a business key that was taken away from the run, by its number.
+    Revoked(u64),
     /// Head of a business key: who owns it.
     Reservation(Reservation),
     /// Head of a session.
@@ -158,6 +158,8 @@ pub struct Reservation {
     pub effect: EffectKey,
     /// Since when.
     pub at: Time,
+    /// The number of this reservation among those of its key, from 1: what a revocation names.
+    pub number: u64,
 }
 
 /// For which reactor a row is work. The numbers are stored: never change them.

@@ -1,7 +1,7 @@
 //! Begin an effect that has a business key: its reservation first, then the effect.
 
 use tape_core::command::begin_effect::{BeginEffect, Known, RESERVATION_REVOKED};
-use tape_core::command::reserve::{BusinessKey, Reserve, Revoke, Unrevoke};
+use tape_core::command::reserve::{BusinessKey, Reserve, Revoke};
 use tape_core::effect::{Effect, EffectState};
 use tape_core::journal::Trace;
 use tape_core::row::Reservation;
@@ -54,13 +54,13 @@ impl Engine {
             };
             let owner = self.execute(&reserve, None).await?;
             if owner.run == command.run && owner.effect == command.key() {
-                let ours = Unrevoke {
-                    run: command.run.clone(),
-                    business_key: command.business_key.clone(),
-                };
-                self.execute(&ours, None).await?;
+                command.known.reservation = owner.number;
                 match self.begun(&command, trace.clone()).await {
-                    Err(TapeError::Refused(refusal)) if refusal.code == RESERVATION_REVOKED => continue,
+                    Err(TapeError::Refused(refusal)) if refusal.code == RESERVATION_REVOKED => {
+                        // Reserve anew, against whoever revoked.
+                        from = Some(owner);
+                        continue;
+                    }
                     answer => return answer,
                 }
             }
@@ -118,6 +118,7 @@ impl Engine {
             run: owner.run.clone(),
             business_key: key.key.clone(),
             effect: owner.effect.clone(),
+            number: owner.number,
         };
         let effect = self.execute(&revoke, None).await?;
         Ok(effect.filter(|effect| effect.state != EffectState::Failed))
@@ -143,6 +144,7 @@ impl Engine {
                 .is_some_and(|d| d.supports.observe || d.supports.status_check),
             strict: self.config.strict_connectors,
             nearest: if description.is_none() { nearest() } else { None },
+            reservation: 0,
         }
     }
 }

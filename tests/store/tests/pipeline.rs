@@ -12,9 +12,12 @@ use tape_connector_port::{
     Called, CompensateOutcome, ConnectorError, ConnectorInfo, Connectors, Description, EffectCall, Mark,
     ObligationCall, ObserveAnswer, Outcome, StatusAnswer,
 };
+use tape_core::command::begin_effect::{BeginEffect, Known};
 use tape_core::command::begin_run::{BeginRun, LeaseRequest, ResumeRun};
 use tape_core::command::decision::RecordDecision;
+use tape_core::command::reserve::{BusinessKey, Reserve, Revoke};
 use tape_core::command::value::{Guard, WriteValue};
+use tape_core::effect::{Mode, Semantics};
 use tape_core::lease::Driver;
 use tape_core::run::{Caller, Run};
 use tape_core::value::{VERSIONS_KEPT, ValueName};
@@ -22,6 +25,7 @@ use tape_core::{EntityId, RowKey, RunIdentity, Time};
 use tape_engine::{Engine, EngineConfig, ValueFeed};
 use tape_port::{Clock, Luck, TapeError};
 use tape_store::Store;
+use tape_store_memory::MemoryStore;
 use tape_store_postgres::{PostgresConfig, PostgresStore};
 use tape_store_sqlite::{SqliteConfig, SqliteStore};
 
@@ -114,9 +118,13 @@ fn engine(store: Arc<dyn Store>) -> Arc<Engine> {
 }
 
 async fn begin(engine: &Engine, owner: &str) -> Run {
+    begin_as(engine, owner, "i").await
+}
+
+async fn begin_as(engine: &Engine, owner: &str, invocation: &str) -> Run {
     let identity = RunIdentity {
         app: "app".into(),
-        invocation: "i".into(),
+        invocation: invocation.into(),
         ..RunIdentity::default()
     };
     let lease = LeaseRequest {
@@ -297,4 +305,93 @@ async fn values_written_at_once_are_all_watched_and_the_oldest_are_gone() {
     let kept: Vec<_> = kept.into_iter().map(|(key, _)| key).collect();
     assert_eq!(kept, [RowKey::Head, RowKey::ValueVersion(5), RowKey::ValueVersion(6)]);
     store.close().await;
+}
+
+fn wire(run: &Run) -> BeginEffect {
+    BeginEffect {
+        run: run.id.clone(),
+        driver: Driver {
+            fence: Some(run.fence),
+            owner: None,
+        },
+        decision_index: 0,
+        tool: "wire".into(),
+        call_index: 0,
+        request_json: "{}".into(),
+        custom_key: String::new(),
+        semantics: Semantics::NonIdempotent,
+        mode: Mode::Outbox,
+        business_key: "invoice".into(),
+        connector: "bank".into(),
+        operation: "wire".into(),
+        scope: String::new(),
+        deadline: Time::ZERO,
+        handle: None,
+        status_check: String::new(),
+        allow_unsafe: false,
+        known: Known::default(),
+    }
+}
+
+/// A server died between the reservation of a business key and the effect. Another run takes the key; the first finds
+/// that run's effect when it comes back, at whatever point of the taking that is.
+#[tokio::test]
+async fn a_business_key_has_one_effect_whoever_died_while_taking_it() {
+    let engine = engine(Arc::new(MemoryStore::new()));
+    let (a, b) = (begin_as(&engine, "a", "one").await, begin_as(&engine, "b", "two").await);
+    let key = BusinessKey {
+        tenant: String::new(),
+        connector: "bank".into(),
+        key: "invoice".into(),
+    };
+    let reserve = Reserve {
+        key,
+        run: a.id.clone(),
+        effect: wire(&a).key(),
+        from: None,
+    };
+    let dangling = engine.execute(&reserve, None).await.expect("reserved");
+    // b's server has revoked a's reservation, and not yet taken it.
+    let revoke = Revoke {
+        run: a.id.clone(),
+        business_key: "invoice".into(),
+        effect: wire(&a).key(),
+        number: dangling.number,
+    };
+    assert!(engine.execute(&revoke, None).await.expect("revoked").is_none());
+    // a comes back just then: what it had reserved is worth nothing, so it reserves anew, and b loses.
+    let begun = engine.begin_effect(wire(&a), None).await.expect("begun");
+    assert!(!begun.deduplicated && begun.owner == a.id);
+    let taking = Reserve {
+        run: b.id.clone(),
+        effect: wire(&b).key(),
+        from: Some(dangling),
+        ..reserve
+    };
+    let owner = engine.execute(&taking, None).await.expect("answered");
+    assert_eq!((owner.run, owner.number), (a.id.clone(), 2));
+    let other = engine.begin_effect(wire(&b), None).await.expect("answered");
+    assert!(other.deduplicated && other.owner == a.id && other.effect.intent.key == wire(&a).key());
+}
+
+#[tokio::test]
+async fn a_business_key_that_was_reserved_and_never_used_is_free() {
+    let engine = engine(Arc::new(MemoryStore::new()));
+    let (a, b) = (begin_as(&engine, "a", "one").await, begin_as(&engine, "b", "two").await);
+    let key = BusinessKey {
+        tenant: String::new(),
+        connector: "bank".into(),
+        key: "invoice".into(),
+    };
+    let reserve = Reserve {
+        key,
+        run: a.id.clone(),
+        effect: wire(&a).key(),
+        from: None,
+    };
+    engine.execute(&reserve, None).await.expect("reserved");
+    let taken = engine.begin_effect(wire(&b), None).await.expect("begun");
+    assert!(!taken.deduplicated && taken.owner == b.id);
+    let late = engine.begin_effect(wire(&a), None).await.expect("answered");
+    assert!(late.deduplicated && late.owner == b.id);
 }

@@ -55,7 +55,7 @@ pub struct BeginEffect {
     pub known: Known,
 }
 
-/// What the server knows about a connector when an effect names it.
+/// What the server knows when an effect is begun, and the caller does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// It is loaded here.
@@ -66,6 +66,8 @@ pub struct Known {
     pub strict: bool,
     /// The loaded connector with the most similar name.
     pub nearest: Option<String>,
+    /// The number of the run's reservation of the business key; 0 before it has one.
+    pub reservation: u64,
 }
 
 /// An effect as it stands, and whether this request created it.
@@ -200,7 +202,7 @@ impl Command for BeginEffect {
         }
         if matches!(
             draft.row(&RowKey::Revoked(self.business_key.clone())),
-            Some(Row::Revoked(true))
+            Some(Row::Revoked(number)) if *number >= self.known.reservation
         ) {
             return Err(Refusal::new(
                 Status::Aborted,

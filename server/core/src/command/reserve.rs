@@ -4,6 +4,9 @@
 //! whoever then wants the key finds a reservation whose effect is not there. Before it takes the key it writes
 //! [`Revoke`] into the owner's run; that run's version moves on, so that an effect which was about to be written is
 //! decided again, finds the revocation, and is not written. So the key has one effect at any time.
+//!
+//! A revocation names the reservation by its number: it holds for ever, and only a newer reservation is worth anything.
+//! Whoever is revoked reserves anew, against the one who revoked: one of the two wins.
 
 use super::{Command, Reads};
 use crate::draft::Draft;
@@ -53,15 +56,8 @@ pub struct Revoke {
     pub business_key: String,
     /// The effect for which it was reserved.
     pub effect: EffectKey,
-}
-
-/// Forgets a revocation: the run has reserved the key anew.
-#[derive(Clone, Debug)]
-pub struct Unrevoke {
-    /// The run that has it again.
-    pub run: RunId,
-    /// The key.
-    pub business_key: String,
+    /// The reservation's number.
+    pub number: u64,
 }
 
 impl Command for Reserve {
@@ -83,11 +79,12 @@ impl Command for Reserve {
         };
         match owner {
             Some(owner) if self.from.as_ref() != Some(&owner) => Ok(owner),
-            _ => {
+            owner => {
                 let ours = Reservation {
                     run: self.run.clone(),
                     effect: self.effect.clone(),
                     at: draft.now(),
+                    number: owner.map_or(0, |owner| owner.number) + 1,
                 };
                 draft.put(RowKey::Head, Row::Reservation(ours.clone()));
                 Ok(ours)
@@ -105,35 +102,59 @@ impl Command for Revoke {
     }
 
     fn reads(&self) -> Reads {
-        Reads::rows([RowKey::Effect(self.effect.clone())])
+        Reads::rows([
+            RowKey::Effect(self.effect.clone()),
+            RowKey::Revoked(self.business_key.clone()),
+        ])
     }
 
     fn decide(&self, draft: &mut Draft) -> Result<Option<crate::effect::Effect>, Refusal> {
         if let Ok(effect) = draft.effect(&self.effect) {
             return Ok(Some(effect.clone()));
         }
-        if draft.exists() {
-            draft.put(RowKey::Revoked(self.business_key.clone()), Row::Revoked(true));
+        let key = RowKey::Revoked(self.business_key.clone());
+        let known = matches!(draft.row(&key), Some(Row::Revoked(number)) if *number >= self.number);
+        if draft.exists() && !known {
+            draft.put(key, Row::Revoked(self.number));
         }
         Ok(None)
     }
 }
 
-impl Command for Unrevoke {
-    type Reply = ();
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draft::{Context, Snapshot};
 
-    fn entity(&self) -> EntityId {
-        EntityId::run(&self.run)
+    fn reserve(snapshot: Snapshot, run: &str, from: Option<Reservation>) -> (Reservation, Snapshot) {
+        let key = BusinessKey {
+            tenant: String::new(),
+            connector: "bank".into(),
+            key: "invoice".into(),
+        };
+        let command = Reserve {
+            key,
+            run: RunId(run.into()),
+            effect: EffectKey(format!("{run}/e")),
+            from,
+        };
+        let mut draft = Draft::new(snapshot, Context::default());
+        let owner = command.decide(&mut draft).unwrap();
+        (owner, draft.finish().1)
     }
 
-    fn reads(&self) -> Reads {
-        Reads::rows([RowKey::Revoked(self.business_key.clone())])
-    }
-
-    fn decide(&self, draft: &mut Draft) -> Result<(), Refusal> {
-        if let Some(Row::Revoked(true)) = draft.row(&RowKey::Revoked(self.business_key.clone())) {
-            draft.put(RowKey::Revoked(self.business_key.clone()), Row::Revoked(false));
-        }
-        Ok(())
+    #[test]
+    fn only_one_of_two_who_take_from_the_same_owner_gets_the_key() {
+        let (first, at_first) = reserve(Snapshot::default(), "a", None);
+        assert_eq!((first.run.as_str(), first.number), ("a", 1));
+        // b found the effect of a missing; a was revoked and reserves anew. Whoever commits second sees the other.
+        let (taken, after_b) = reserve(at_first.clone(), "b", Some(first.clone()));
+        assert_eq!((taken.run.as_str(), taken.number), ("b", 2));
+        let (seen, _) = reserve(after_b, "a", Some(first.clone()));
+        assert_eq!(seen, taken);
+        let (again, after_a) = reserve(at_first, "a", Some(first.clone()));
+        assert_eq!((again.run.as_str(), again.number), ("a", 2));
+        let (seen, _) = reserve(after_a, "b", Some(first));
+        assert_eq!(seen, again);
     }
 }
