@@ -37,6 +37,12 @@ pub(crate) fn command(folder: &Path) -> Command {
     command
 }
 
+/// The file of one of the binaries.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    folder_of_binaries().join(name)
+}
+
 /// Builds them once per test process: what is tested is never older than its source.
 fn folder_of_binaries() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();

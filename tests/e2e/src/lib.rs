@@ -13,7 +13,7 @@ mod binaries;
 mod project;
 
 pub use bank::Bank;
-pub use binaries::tape;
+pub use binaries::{binary, tape};
 pub use project::{Dev, Project};
 
 use std::net::TcpListener;

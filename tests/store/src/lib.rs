@@ -5,6 +5,8 @@
     reason = "a case that cannot go on has failed, and says where"
 )]
 
+pub mod cluster;
+
 use std::sync::Arc;
 
 use tape_core::command::Range;

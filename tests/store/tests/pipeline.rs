@@ -1,10 +1,6 @@
 //! Commands on one run, many at once, over real stores: each is decided on the state that the one before it leaves, and
 //! none is answered before it is durable.
 
-#[allow(dead_code, reason = "only the suite opens sessions of its own")]
-#[path = "suite/cluster.rs"]
-mod cluster;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -28,6 +24,7 @@ use tape_store::Store;
 use tape_store_memory::MemoryStore;
 use tape_store_postgres::{PostgresConfig, PostgresStore};
 use tape_store_sqlite::{SqliteConfig, SqliteStore};
+use tape_store_tests::cluster;
 
 struct Fixed;
 

@@ -1,15 +1,12 @@
 //! The suite over every store.
 
-#[path = "suite/cluster.rs"]
-mod cluster;
-
 use std::sync::Arc;
 
-use cluster::Cluster;
 use tape_store::Store;
 use tape_store_memory::MemoryStore;
 use tape_store_postgres::{PostgresConfig, PostgresStore};
 use tape_store_sqlite::{SqliteConfig, SqliteStore};
+use tape_store_tests::cluster::Cluster;
 
 struct Fresh {
     store: Arc<dyn Store>,

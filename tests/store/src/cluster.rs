@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 
 /// `nobody` on Debian: Postgres refuses to run as root.
@@ -19,6 +21,10 @@ pub struct Cluster {
 
 impl Cluster {
     /// Makes a cluster that listens on a socket in its own folder only.
+    ///
+    /// # Panics
+    /// Without Postgres on this machine.
+    #[must_use]
     pub fn start() -> Self {
         let bin = binaries();
         let folder = tempfile::tempdir().expect("a folder");
@@ -42,27 +48,50 @@ impl Cluster {
             "initdb: {}",
             String::from_utf8_lossy(&made.stderr)
         );
-        let server = unprivileged(&bin.join("postgres"))
-            .arg("-D")
-            .arg(&data)
-            .args([
-                "-c",
-                "listen_addresses=",
-                "-c",
-                "fsync=on",
-                "-c",
-                "max_connections=200",
-                "-k",
-            ])
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("postgres runs");
+        let server = serve(folder.path());
         Self { folder, server }
     }
 
+    /// SIGKILL for the database server and all of its processes, as at a loss of power but for the disk's own cache.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn kill(&mut self) {
+        let postmaster = self.server.id();
+        let backends = children(postmaster);
+        // The postmaster first: it must not answer the death of a backend by a recovery of its own.
+        self.server.kill().expect("it runs");
+        self.server.wait().expect("a child of ours");
+        for backend in &backends {
+            let pid = Pid::from_raw(i32::try_from(*backend).expect("a process id"));
+            // One that saw its postmaster die has gone by itself.
+            kill(pid, Signal::SIGKILL).ok();
+        }
+        // The memory that they share must be nobody's before another server may start.
+        while backends.iter().any(|pid| alive(*pid)) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// SIGKILL for one process of the database server that serves a client: it then recovers by itself. False if there is none.
+    pub fn kill_a_backend(&self) -> bool {
+        let clients = children(self.server.id()).into_iter().find(|pid| {
+            let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            title.contains(" tape ")
+        });
+        let pid = clients.and_then(|pid| i32::try_from(pid).ok());
+        pid.is_some_and(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok())
+    }
+
+    /// Starts the database server again on the same data.
+    pub fn restart(&mut self) {
+        self.server = serve(self.folder.path());
+    }
+
     /// A fresh database of this name, and its URL.
+    ///
+    /// # Panics
+    /// When the cluster does not start within ten seconds.
     pub async fn database(&self, name: &str) -> String {
         let bin = binaries();
         for _ in 0..200 {
@@ -88,6 +117,9 @@ impl Cluster {
 
 impl Cluster {
     /// A session of its own in a database, as another server would have.
+    ///
+    /// # Panics
+    /// Without `psql`.
     pub async fn session(&self, name: &str) -> Session {
         let mut psql = tokio::process::Command::new(binaries().join("psql"))
             .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "--username=tape", "--host"])
@@ -115,6 +147,9 @@ pub struct Session {
 
 impl Session {
     /// Runs statements, and returns once they are done.
+    ///
+    /// # Panics
+    /// When one fails.
     pub async fn run(&mut self, sql: &str) {
         let text = format!("{sql}\n\\echo done\n");
         self.input.write_all(text.as_bytes()).await.expect("psql reads");
@@ -145,6 +180,43 @@ fn binaries() -> PathBuf {
         .into_iter()
         .next()
         .expect("Postgres is not installed: apt-get install postgresql")
+}
+
+/// Starts the server on the data in `folder`.
+fn serve(folder: &Path) -> Child {
+    unprivileged(&binaries().join("postgres"))
+        .arg("-D")
+        .arg(folder.join("data"))
+        .args([
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "fsync=on",
+            "-c",
+            "max_connections=200",
+            "-k",
+        ])
+        .arg(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("postgres runs")
+}
+
+/// The processes that a process has started.
+fn children(pid: u32) -> Vec<u32> {
+    let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    listed
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .collect()
+}
+
+/// Whether a process runs; one that only waits to be buried does not.
+fn alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').map_or("", |(_, rest)| rest.trim_start());
+    !(state.is_empty() || state.starts_with('Z') || state.starts_with('X'))
 }
 
 fn unprivileged(program: &Path) -> Command {

@@ -1,0 +1,197 @@
+//! What must hold once the dust has settled.
+
+use std::collections::BTreeMap;
+
+use tape_proto::v1 as pb;
+use tokio::task::JoinSet;
+
+use crate::call::Caller;
+use crate::dump::Dump;
+use crate::story::{Fact, Story, Values};
+
+/// Dumps asked for at once.
+const AT_ONCE: usize = 8;
+
+/// Dumps of all runs of an app, by id, each of which was found whole: invariant 5.
+///
+/// # Panics
+/// With what is wrong.
+pub async fn journals_are_whole(caller: &Caller, app: &str) -> BTreeMap<String, Dump> {
+    let mut runs = Vec::new();
+    let mut token = String::new();
+    loop {
+        let request = pb::ListRunsRequest {
+            app_name: app.to_owned(),
+            page_size: 1000,
+            page_token: token,
+            ..Default::default()
+        };
+        let page = caller
+            .admin
+            .clone()
+            .list_runs(request)
+            .await
+            .expect("a page")
+            .into_inner();
+        runs.extend(page.runs.into_iter().map(|run| run.run_id));
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    let (mut tasks, mut waiting, mut dumps) = (JoinSet::new(), runs.into_iter(), BTreeMap::new());
+    loop {
+        while tasks.len() < AT_ONCE
+            && let Some(run) = waiting.next()
+        {
+            let caller = caller.clone();
+            tasks.spawn(async move { (Dump::of(&caller, &run).await.expect("a dump"), run) });
+        }
+        let Some(done) = tasks.join_next().await else { break };
+        let (dump, run) = done.expect("a dump");
+        let wrong = dump.contradictions();
+        assert!(wrong.is_empty(), "run {run}: {wrong:#?}\n{dump:#?}");
+        dumps.insert(run, dump);
+    }
+    dumps
+}
+
+/// Invariant 4: what the clients were told is there, and nothing is there that nobody asked for.
+///
+/// # Panics
+/// With what is wrong.
+pub fn stories_hold(stories: &[Story], dumps: &BTreeMap<String, Dump>) {
+    let mut wrong = Vec::new();
+    for story in stories {
+        wrong.extend(story.wrong.iter().cloned());
+        if story.run.is_empty() {
+            continue;
+        }
+        let Some(dump) = dumps.get(&story.run) else {
+            wrong.push(format!("run {} is gone", story.run));
+            continue;
+        };
+        let lost = story.known.iter().filter(|fact| !fact.holds(dump));
+        wrong.extend(lost.map(|fact| format!("run {}: {fact:?} was acknowledged and is gone", story.run)));
+        wrong.extend(invented(story, dump));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn invented(story: &Story, dump: &Dump) -> Vec<String> {
+    let asked = |fact: &Fact| story.known.contains(fact) || story.possible.contains(fact);
+    let mut wrong = Vec::new();
+    for row in dump.rows("decision") {
+        let fact = Fact::Decision(
+            row["decision_index"].as_i64().unwrap_or(-1),
+            row["response"].to_string(),
+        );
+        if !asked(&fact) {
+            wrong.push(format!("run {}: nobody asked for {fact:?}", story.run));
+        }
+    }
+    for row in dump.rows("effect") {
+        let fact = Fact::Begun(row["idempotency_key"].as_str().unwrap_or_default().to_owned());
+        if !asked(&fact) {
+            wrong.push(format!("run {}: nobody asked for {fact:?}", story.run));
+        }
+    }
+    let mut spent = dump.spent();
+    for power in 0.. {
+        if spent == 0 {
+            break;
+        }
+        let fact = Fact::Charged(4_u64.pow(power));
+        if spent % 4 > u64::from(asked(&fact)) {
+            wrong.push(format!("run {}: {fact:?} was counted {} times", story.run, spent % 4));
+        }
+        spent /= 4;
+    }
+    wrong
+}
+
+/// A business key stands for one effect at most that has not failed, over all runs.
+///
+/// # Panics
+/// With the keys that stand for more.
+pub fn keys_are_unique(dumps: &BTreeMap<String, Dump>) {
+    let mut owners: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for dump in dumps.values() {
+        for effect in dump.rows("effect").iter().filter(|effect| effect["status"] != "FAILED") {
+            let key = effect["business_key"].as_str().unwrap_or_default();
+            if !key.is_empty() {
+                owners
+                    .entry(key)
+                    .or_default()
+                    .push(effect["idempotency_key"].as_str().unwrap_or_default());
+            }
+        }
+    }
+    owners.retain(|_, effects| effects.len() > 1);
+    assert!(
+        owners.is_empty(),
+        "business keys that stand for several effects: {owners:#?}"
+    );
+}
+
+/// Every value's versions are 1, 2, 3 ...; what was acknowledged is the version that it was told to be, nothing was written
+/// twice, and nothing that nobody asked for.
+///
+/// # Panics
+/// With what is wrong.
+pub async fn values_hold(caller: &Caller, namespace: &str, values: &Values) {
+    for (key, writes) in values.all() {
+        let get = pb::GetValueRequest {
+            namespace: namespace.to_owned(),
+            key: key.clone(),
+        };
+        let newest = caller
+            .tape
+            .clone()
+            .get_value(get)
+            .await
+            .expect("an answer")
+            .into_inner();
+        let newest = newest.value.map_or(0, |value| value.version);
+        // The oldest versions are not kept for ever.
+        let oldest = (newest - 999).max(1);
+        let watch = pb::WatchValueRequest {
+            namespace: namespace.to_owned(),
+            key: key.clone(),
+            from_version: oldest,
+        };
+        let mut found: BTreeMap<String, i64> = BTreeMap::new();
+        if newest > 0 {
+            let mut events = caller
+                .tape
+                .clone()
+                .watch_value(watch)
+                .await
+                .expect("a watch")
+                .into_inner();
+            for version in oldest..=newest {
+                let event = events.message().await.expect("an event").expect("the watch goes on");
+                let value = event.value.expect("a value");
+                assert_eq!(value.version, version, "{key}: a version is left out");
+                assert_eq!(event.prev_version, version - 1, "{key}: what came before is another");
+                let before = found.insert(value.value_json.clone(), version);
+                assert_eq!(before, None, "{key}: {} was written twice", value.value_json);
+                assert!(
+                    writes.contains_key(&value.value_json),
+                    "{key}: nobody asked for {}",
+                    value.value_json
+                );
+            }
+        }
+        for (json, version) in writes {
+            let Some(version) = version.filter(|version| *version >= oldest) else {
+                continue;
+            };
+            assert_eq!(
+                found.get(&json),
+                Some(&version),
+                "{key}: {json} was acknowledged as {version}"
+            );
+        }
+    }
+}
