@@ -10,13 +10,16 @@ pub mod decision;
 pub mod dispatch;
 pub mod end_run;
 pub mod gate;
+pub mod make_tasks;
 pub mod obligation;
 pub mod observe;
 pub mod operator;
 pub mod outside;
+pub mod reaction;
 pub mod recovery;
 pub mod reserve;
 pub mod session;
+pub mod task;
 pub mod timer;
 pub mod value;
 

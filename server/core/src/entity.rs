@@ -24,6 +24,8 @@ pub enum EntityKind {
     BusinessKey = 5,
     /// One value of the reactive key-value store with its versions.
     Value = 6,
+    /// One reaction with its tasks.
+    Reaction = 7,
 }
 
 impl EntityKind {
@@ -37,6 +39,7 @@ impl EntityKind {
             4 => Self::UserState,
             5 => Self::BusinessKey,
             6 => Self::Value,
+            7 => Self::Reaction,
             _ => return None,
         })
     }

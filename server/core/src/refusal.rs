@@ -31,7 +31,7 @@ pub struct Refusal {
     /// Class.
     pub status: Status,
     /// Stable code, `TAPE-xNNN`: `x` is the room (R run, D decision, E effect, O obligation, G gate, T timer, B budget,
-    /// J journal, S session, K value by key, V validation, A availability).
+    /// J journal, S session, K value by key, Q reaction and its queue of tasks, V validation, A availability).
     pub code: &'static str,
     /// What is wrong, in one sentence.
     pub message: String,

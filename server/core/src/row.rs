@@ -9,8 +9,10 @@ use crate::gate::Gate;
 use crate::id::{EffectKey, RunId};
 use crate::lease::Lease;
 use crate::obligation::Obligation;
+use crate::reaction::{Reaction, Window};
 use crate::run::Run;
 use crate::session::{Session, SessionEvent, SharedState, StateValue};
+use crate::task::Task;
 use crate::time::Time;
 use crate::timer::Timer;
 use crate::value::Value;
@@ -18,7 +20,7 @@ use crate::value::Value;
 /// Names a row within its entity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RowKey {
-    /// The entity's head: run, session, shared state, reservation, or value.
+    /// The entity's head: run, session, shared state, reservation, value, or reaction.
     Head,
     /// Decision by index.
     Decision(i64),
@@ -48,6 +50,10 @@ pub enum RowKey {
     State(String),
     /// Version of a value, from 1.
     ValueVersion(u64),
+    /// Task by shard and by the position of its event.
+    Task(u32, i64),
+    /// Events that make one task together, by the name of their subject's window.
+    TaskWindow(String),
 }
 
 /// Groups of rows that can be read together, in the order of their keys. The numbers are stored: never change them.
@@ -84,6 +90,10 @@ pub enum RowKind {
     State = 13,
     /// See [`RowKey::ValueVersion`].
     ValueVersion = 14,
+    /// See [`RowKey::Task`].
+    Task = 15,
+    /// See [`RowKey::TaskWindow`].
+    TaskWindow = 16,
 }
 
 /// One row.
@@ -125,6 +135,12 @@ pub enum Row {
     SharedState(SharedState),
     /// Head of a value: its newest version; and each version that is kept.
     Value(Box<Value>),
+    /// Head of a reaction.
+    Reaction(Box<Reaction>),
+    /// A task of a reaction.
+    Task(Box<Task>),
+    /// Events that make one task together.
+    TaskWindow(Window),
 }
 
 /// One take-over, for the lease history.
@@ -162,7 +178,7 @@ pub struct Reservation {
     pub number: u64,
 }
 
-/// For which reactor a row is work. The numbers are stored: never change them.
+/// For whom a row is work: a reactor, or who asks a reaction for tasks. The numbers are stored: never change them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum DueKind {
@@ -176,10 +192,23 @@ pub enum DueKind {
     Timers = 4,
     /// Obligations, and runs being compensated.
     Compensation = 5,
+    /// Tasks that wait to be claimed.
+    Task = 6,
+    /// Claims on tasks, due when they run out.
+    TaskClaim = 7,
+    /// Tasks that are done, due when they may be forgotten.
+    TaskDone = 8,
+    /// Tasks that were given up, since when they were.
+    TaskDead = 9,
+    /// Windows of debounced events, due when nobody asks for them any more.
+    TaskWindow = 10,
 }
 
 impl DueKind {
-    /// All kinds, in the order in which the reactors are named to people.
+    /// The highest number.
+    pub const LAST: Self = Self::TaskWindow;
+
+    /// The kinds of the reactors, in the order in which they are named to people.
     pub const ALL: [Self; 5] = [
         Self::Recovery,
         Self::Reconcile,
@@ -197,6 +226,7 @@ impl DueKind {
             Self::Reconcile => "reconciler",
             Self::Timers => "timers",
             Self::Compensation => "compensation",
+            Self::Task | Self::TaskClaim | Self::TaskDone | Self::TaskDead | Self::TaskWindow => "reactions",
         }
     }
 }
@@ -230,6 +260,8 @@ impl RowKey {
             Self::SessionEventId(_) => RowKind::SessionEventId,
             Self::State(_) => RowKind::State,
             Self::ValueVersion(_) => RowKind::ValueVersion,
+            Self::Task(..) => RowKind::Task,
+            Self::TaskWindow(_) => RowKind::TaskWindow,
         }
     }
 }
@@ -243,6 +275,8 @@ impl Row {
             Self::Effect(effect) => effect.due(),
             Self::Obligation(obligation) => obligation.due(),
             Self::Timer(timer) => timer.due(),
+            Self::Task(task) => Some(task.due()),
+            Self::TaskWindow(window) => Some(window.due()),
             _ => None,
         }
     }

@@ -266,6 +266,13 @@ fn listing_of(entity: &EntityId, head: &Row) -> Option<Listing> {
             status: u8::from(session.deleted),
             created: session.created,
         }),
+        (EntityKind::Reaction, Row::Reaction(reaction)) => Some(Listing {
+            tenant: reaction.name.tenant.clone(),
+            app: String::new(),
+            user: String::new(),
+            status: u8::from(reaction.deleted),
+            created: reaction.created,
+        }),
         _ => None,
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, broadcast};
 const FEED_BUFFER: usize = 1024;
 
 pub(crate) struct Wakes {
-    reactors: [Notify; DueKind::ALL.len()],
+    reactors: [Notify; DueKind::LAST as usize],
     commits: broadcast::Sender<EntityId>,
 }
 

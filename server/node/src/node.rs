@@ -134,8 +134,9 @@ impl Node {
                 owner: owner.clone(),
                 claim_ms: reactor.claim_ms,
             };
-            let driver = driver(*kind, reactor, identity, &engine, &connectors, &hub, &board);
-            reacting.spawn(driver.run(stop.clone()));
+            if let Some(driver) = driver(*kind, reactor, identity, &engine, &connectors, &hub, &board) {
+                reacting.spawn(driver.run(stop.clone()));
+            }
         }
         tracing::info!(grpc = %addresses.0, http = ?addresses.1, store = store::redact(&config.store_url), "serving");
         let stop = Stop {
@@ -259,7 +260,7 @@ fn driver(
     connectors: &Arc<dyn Connectors>,
     hub: &Arc<WorkerHub>,
     board: &Arc<ReportBoard>,
-) -> Driver {
+) -> Option<Driver> {
     let tape: Arc<dyn Tape> = engine.clone();
     let workers: Arc<dyn Workers> = hub.clone();
     let connectors = connectors.clone();
@@ -287,6 +288,10 @@ fn driver(
             workers,
             identity,
         }),
+        // Not a reactor's: whoever claims tasks looks for them by reaction.
+        DueKind::Task | DueKind::TaskClaim | DueKind::TaskDone | DueKind::TaskDead | DueKind::TaskWindow => {
+            return None;
+        }
     };
-    Driver::new(tape, reactor, config.driver.clone(), board.clone())
+    Some(Driver::new(tape, reactor, config.driver.clone(), board.clone()))
 }

@@ -76,12 +76,23 @@ pub fn encode_key(key: &RowKey) -> (u8, Vec<u8>) {
         | RowKey::Request(id)
         | RowKey::Revoked(id)
         | RowKey::SessionEventId(id)
-        | RowKey::State(id) => id.as_bytes().to_vec(),
+        | RowKey::State(id)
+        | RowKey::TaskWindow(id) => id.as_bytes().to_vec(),
         RowKey::Lease(number) | RowKey::Confirmed(number) => number.to_be_bytes().to_vec(),
         RowKey::SessionEvent(number) | RowKey::ValueVersion(number) => number.to_be_bytes().to_vec(),
+        RowKey::Task(shard, position) => [&shard_prefix(*shard)[..], &position.to_be_bytes()].concat(),
     };
     (key.kind() as u8, bytes)
 }
+
+/// The first bytes of the keys of a shard's tasks: a store keeps a shard's queue by them.
+#[must_use]
+pub const fn shard_prefix(shard: u32) -> [u8; SHARD_BYTES] {
+    shard.to_be_bytes()
+}
+
+/// Length of [`shard_prefix`].
+pub const SHARD_BYTES: usize = 4;
 
 /// A key from its kind's number and bytes.
 ///
@@ -117,6 +128,13 @@ pub fn decode_key(kind: u8, bytes: &[u8]) -> Result<RowKey, StoreError> {
         k if k == RowKind::SessionEventId as u8 => RowKey::SessionEventId(text()?),
         k if k == RowKind::State as u8 => RowKey::State(text()?),
         k if k == RowKind::ValueVersion as u8 => RowKey::ValueVersion(u64::from_be_bytes(eight()?)),
+        k if k == RowKind::Task as u8 => {
+            let (shard, position) = bytes.split_at_checked(SHARD_BYTES).ok_or_else(bad)?;
+            let shard = shard.try_into().map_err(|_| bad())?;
+            let position = position.try_into().map_err(|_| bad())?;
+            RowKey::Task(u32::from_be_bytes(shard), i64::from_be_bytes(position))
+        }
+        k if k == RowKind::TaskWindow as u8 => RowKey::TaskWindow(text()?),
         _ => return Err(bad()),
     })
 }
@@ -144,6 +162,8 @@ mod tests {
             RowKey::SessionEventId("e".into()),
             RowKey::State("k".into()),
             RowKey::ValueVersion(1_001),
+            RowKey::Task(7, 1_000_000),
+            RowKey::TaskWindow("W".into()),
         ];
         for key in keys {
             let (kind, bytes) = encode_key(&key);
