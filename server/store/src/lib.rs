@@ -9,5 +9,6 @@ mod store;
 
 pub use error::StoreError;
 pub use store::{
-    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, Store, StoredRow, TailEntry,
+    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, QueueQuery, Store, StoredRow,
+    TailEntry,
 };

@@ -56,6 +56,14 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::load`].
     async fn next_due(&self, kind: DueKind) -> Result<Option<Time>, StoreError>;
 
+    /// Names tasks of one entity, those that were due first first. Hints: `load` decides.
+    ///
+    /// Cost: reads no more than what it names, however many tasks the entity has.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    async fn tasks_due(&self, query: &QueueQuery) -> Result<Vec<RowKey>, StoreError>;
+
     /// How many rows are due for a kind at `now`, and since when the oldest is.
     ///
     /// # Errors
@@ -77,6 +85,13 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// As [`Store::load`].
     async fn tail(&self, after: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError>;
+
+    /// The position of the last entry that can be read by [`tail`](Store::tail) now; 0 if there is none. What is
+    /// committed from now on comes after it.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    async fn tail_end(&self) -> Result<i64, StoreError>;
 
     /// Entities of a kind, newest first, with their heads.
     ///
@@ -123,6 +138,10 @@ pub struct TailEntry {
     pub seq: i64,
     /// The entry as it was committed.
     pub body: Vec<u8>,
+    /// Tenant of the entity.
+    pub tenant: String,
+    /// App of the entity.
+    pub app: String,
 }
 
 /// A change of one entity.
@@ -192,6 +211,21 @@ pub struct DueQuery {
     pub until: Time,
     /// Of these apps; none = of all.
     pub apps: Option<Vec<String>>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Which tasks.
+#[derive(Clone, Debug)]
+pub struct QueueQuery {
+    /// Of this entity.
+    pub entity: EntityId,
+    /// In this queue.
+    pub kind: DueKind,
+    /// Due at this time or before.
+    pub until: Time,
+    /// Of this shard; none = of all.
+    pub shard: Option<u32>,
     /// At most so many.
     pub limit: u32,
 }

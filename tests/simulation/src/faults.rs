@@ -9,7 +9,9 @@ use rand_chacha::ChaCha8Rng;
 use tape_core::command::Range;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
 use tape_port::{Clock, Luck};
-use tape_store::{Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Loaded, Store, StoreError, TailEntry};
+use tape_store::{
+    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Loaded, QueueQuery, Store, StoreError, TailEntry,
+};
 use tape_store_memory::MemoryStore;
 
 /// The one source of luck of a simulation, and its clock.
@@ -128,6 +130,11 @@ impl Store for FaultyStore {
         self.inner.next_due(kind).await
     }
 
+    async fn tasks_due(&self, query: &QueueQuery) -> Result<Vec<RowKey>, StoreError> {
+        self.check()?;
+        self.inner.tasks_due(query).await
+    }
+
     async fn count_due(&self, kind: DueKind, now: Time) -> Result<(u64, Option<Time>), StoreError> {
         self.check()?;
         self.inner.count_due(kind, now).await
@@ -141,6 +148,11 @@ impl Store for FaultyStore {
     async fn tail(&self, after: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
         self.check()?;
         self.inner.tail(after, limit).await
+    }
+
+    async fn tail_end(&self) -> Result<i64, StoreError> {
+        self.check()?;
+        self.inner.tail_end().await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {

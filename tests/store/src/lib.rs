@@ -13,7 +13,7 @@ use tape_core::command::Range;
 use tape_core::row::RowKind;
 use tape_core::session::StateValue;
 use tape_core::{Due, DueKind, EntityId, EntityKind, Row, RowKey, Time};
-use tape_store::{Commit, DueQuery, ListQuery, Listing, Position, Store, StoreError, StoredRow, codec};
+use tape_store::{Commit, DueQuery, ListQuery, Listing, Position, QueueQuery, Store, StoreError, StoredRow, codec};
 
 /// A row with some content.
 #[must_use]
@@ -420,6 +420,81 @@ pub async fn listings_are_paged(store: &dyn Store) {
             .unwrap()
             .is_empty()
     );
+}
+
+/// Tasks are named by queue, in the order of their time and place, from one entity and, if that is asked for, one shard.
+pub async fn tasks_are_named_by_queue_and_shard(store: &dyn Store) {
+    let reaction = |id: &str| EntityId::named(EntityKind::Reaction, &["t", id]);
+    let task = |shard, position, kind, at| StoredRow {
+        key: RowKey::Task(shard, position),
+        ..row("task", "1", due(kind, at))
+    };
+    let puts = vec![
+        head("1"),
+        task(0, 300, DueKind::Task, 10),
+        task(0, 2, DueKind::Task, 10),
+        task(1, 3, DueKind::Task, 5),
+        task(256, 4, DueKind::Task, 7),
+        task(1, 5, DueKind::Task, 21),
+        task(1, 6, DueKind::TaskClaim, 1),
+        // Another kind of row in the same queue of hints.
+        StoredRow {
+            key: RowKey::TaskWindow("w".into()),
+            ..row("w", "1", due(DueKind::Task, 1))
+        },
+    ];
+    store.commit(commit(&reaction("a"), 0, puts)).await.unwrap();
+    let other = commit(&reaction("b"), 0, vec![task(0, 9, DueKind::Task, 1)]);
+    store.commit(other).await.unwrap();
+    let ask = |id: &str, kind, until, shard, limit| {
+        let query = QueueQuery {
+            entity: reaction(id),
+            kind,
+            until: Time(until),
+            shard,
+            limit,
+        };
+        async move { store.tasks_due(&query).await.unwrap() }
+    };
+    let keys = |places: &[(u32, i64)]| -> Vec<RowKey> {
+        places
+            .iter()
+            .map(|(shard, position)| RowKey::Task(*shard, *position))
+            .collect()
+    };
+    let all = ask("a", DueKind::Task, 20, None, 9).await;
+    assert_eq!(all, keys(&[(1, 3), (256, 4), (0, 2), (0, 300)]));
+    assert_eq!(ask("a", DueKind::Task, 20, None, 2).await, all[..2]);
+    assert_eq!(ask("a", DueKind::Task, 99, Some(1), 9).await, keys(&[(1, 3), (1, 5)]));
+    assert_eq!(ask("a", DueKind::Task, 99, Some(256), 9).await, keys(&[(256, 4)]));
+    assert_eq!(ask("a", DueKind::TaskClaim, 1, None, 9).await, keys(&[(1, 6)]));
+    assert_eq!(ask("b", DueKind::Task, 99, None, 9).await, keys(&[(0, 9)]));
+    assert!(ask("none", DueKind::Task, 99, None, 9).await.is_empty());
+    // Claimed, it is in the other queue; gone, in none.
+    let mut moved = commit(&reaction("a"), 1, vec![task(1, 3, DueKind::TaskClaim, 2)]);
+    moved.deletes = keys(&[(256, 4)]);
+    store.commit(moved).await.unwrap();
+    assert_eq!(ask("a", DueKind::Task, 20, None, 9).await, keys(&[(0, 2), (0, 300)]));
+    assert_eq!(ask("a", DueKind::TaskClaim, 2, None, 9).await, keys(&[(1, 6), (1, 3)]));
+}
+
+/// The end of the tail is the position of its last entry; entries say whose run they are of.
+pub async fn the_tail_has_an_end_and_says_whose_it_is(store: &dyn Store) {
+    assert_eq!(store.tail_end().await.unwrap(), 0);
+    let mut first = commit(&run("a"), 0, vec![head("1")]);
+    first.entries = vec![(1, vec![1]), (2, vec![2])];
+    first.listing = listing("app-a", 1, 1);
+    store.commit(first).await.unwrap();
+    let end = store.tail_end().await.unwrap();
+    let tail = store.tail(0, 9).await.unwrap();
+    assert_eq!(tail.last().unwrap().position, end);
+    assert_eq!((tail[0].tenant.as_str(), tail[0].app.as_str()), ("t", "app-a"));
+    let mut second = commit(&run("b"), 0, vec![head("1")]);
+    second.entries = vec![(1, vec![3])];
+    store.commit(second).await.unwrap();
+    let after = store.tail(end, 9).await.unwrap();
+    assert_eq!((after.len(), &after[0].body), (1, &vec![3]));
+    assert_eq!(store.tail_end().await.unwrap(), after[0].position);
 }
 
 async fn due_keys(store: &dyn Store, kind: DueKind, until: i64, apps: Option<Vec<String>>) -> Vec<String> {

@@ -79,6 +79,8 @@ facts!(
     due_work_is_named_in_order(),
     a_hint_moves_with_its_row(),
     listings_are_paged(),
+    tasks_are_named_by_queue_and_shard(),
+    the_tail_has_an_end_and_says_whose_it_is(),
 );
 
 #[tokio::test]

@@ -5,10 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tape_core::command::Range;
+use tape_core::row::RowKind;
 use tape_core::{Due, DueKind, EntityId, EntityKind, RowKey, Time};
 use tape_store::{
-    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, Store, StoreError, StoredRow,
-    TailEntry, codec,
+    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, QueueQuery, Store, StoreError,
+    StoredRow, TailEntry, codec,
 };
 
 /// Everything, in maps.
@@ -135,6 +136,30 @@ impl Store for MemoryStore {
         Ok(hints(&self.state(), kind).min())
     }
 
+    async fn tasks_due(&self, query: &QueueQuery) -> Result<Vec<RowKey>, StoreError> {
+        let state = self.state();
+        let Some(entity) = state.get(&query.entity) else {
+            return Ok(Vec::new());
+        };
+        let tasks = (RowKind::Task as u8, Vec::new())..(RowKind::Task as u8 + 1, Vec::new());
+        let mut queue: Vec<(Time, &RowKey)> = Vec::new();
+        for (key, _, hint) in entity.rows.range(tasks).map(|(_, row)| row) {
+            let here = match (query.shard, key) {
+                (Some(shard), RowKey::Task(own, _)) => shard == *own,
+                _ => true,
+            };
+            if let Some(hint) = hint.filter(|hint| here && hint.kind == query.kind && hint.at <= query.until) {
+                queue.push((hint.at, key));
+            }
+        }
+        queue.sort();
+        Ok(queue
+            .into_iter()
+            .take(query.limit as usize)
+            .map(|(_, key)| key.clone())
+            .collect())
+    }
+
     async fn count_due(&self, kind: DueKind, now: Time) -> Result<(u64, Option<Time>), StoreError> {
         let state = self.state();
         let due = || hints(&state, kind).filter(|at| *at <= now);
@@ -161,14 +186,21 @@ impl Store for MemoryStore {
         let entries = (1..).zip(order.iter()).skip(after).take(limit as usize);
         Ok(entries
             .filter_map(|(position, (entity, seq))| {
+                let found = state.get(entity)?;
                 Some(TailEntry {
                     position,
                     entity: entity.clone(),
                     seq: *seq,
-                    body: state.get(entity)?.journal.get(seq)?.clone(),
+                    body: found.journal.get(seq)?.clone(),
+                    tenant: found.listing.tenant.clone(),
+                    app: found.listing.app.clone(),
                 })
             })
             .collect())
+    }
+
+    async fn tail_end(&self) -> Result<i64, StoreError> {
+        Ok(i64::try_from(self.order().len()).unwrap_or(i64::MAX))
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {

@@ -4,9 +4,11 @@ use async_trait::async_trait;
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{Postgres, QueryBuilder, Row as _};
 use tape_core::command::Range;
+use tape_core::row::RowKind;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
 use tape_store::{
-    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Store, StoreError, TailEntry, codec,
+    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, QueueQuery, Store, StoreError, TailEntry,
+    codec,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -155,6 +157,14 @@ impl Store for PostgresStore {
         Ok(at.map(Time))
     }
 
+    async fn tasks_due(&self, query: &QueueQuery) -> Result<Vec<RowKey>, StoreError> {
+        let mut sql = queue_sql(query);
+        let rows = sql.build().fetch_all(&self.pool).await.map_err(unavailable)?;
+        rows.iter()
+            .map(|row| codec::decode_key(RowKind::Task as u8, &get::<Vec<u8>>(row, 0)?))
+            .collect()
+    }
+
     async fn count_due(&self, kind: DueKind, now: Time) -> Result<(u64, Option<Time>), StoreError> {
         let row = sqlx::query("SELECT count(*), min(due_at) FROM rows WHERE due_kind = $1 AND due_at <= $2")
             .bind(i16::from(kind as u8))
@@ -185,7 +195,7 @@ impl Store for PostgresStore {
     async fn tail(&self, after: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
         // Positions are given in the order of the commits (migration 2): what is not visible yet lies behind what is.
         let rows = sqlx::query(
-            "SELECT j.position, e.kind, e.id, j.seq, j.body
+            "SELECT j.position, e.kind, e.id, j.seq, j.body, e.tenant, e.app
              FROM (SELECT * FROM journal WHERE position > $1 ORDER BY position LIMIT $2) j
              JOIN entities e ON e.no = j.no ORDER BY j.position",
         )
@@ -204,9 +214,18 @@ impl Store for PostgresStore {
                     },
                     seq: get(row, 3)?,
                     body: get(row, 4)?,
+                    tenant: get(row, 5)?,
+                    app: get(row, 6)?,
                 })
             })
             .collect()
+    }
+
+    async fn tail_end(&self) -> Result<i64, StoreError> {
+        sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM journal")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(unavailable)
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {
@@ -295,6 +314,26 @@ impl Store for PostgresStore {
         self.tasks.wait().await;
         self.pool.close().await;
     }
+}
+
+/// The statement of [`Store::tasks_due`]. Which index serves it depends on its literals: the row kind is one.
+fn queue_sql(query: &QueueQuery) -> QueryBuilder<Postgres> {
+    let mut sql = QueryBuilder::new("SELECT r.key FROM rows r WHERE r.kind = ");
+    sql.push(RowKind::Task as u8)
+        .push(" AND r.no = (SELECT no FROM entities WHERE kind = ")
+        .push_bind(i16::from(query.entity.kind as u8))
+        .push(" AND id = ")
+        .push_bind(query.entity.id.clone())
+        .push(") AND r.due_kind = ")
+        .push_bind(i16::from(query.kind as u8));
+    if let Some(shard) = query.shard {
+        sql.push(" AND substring(r.key FROM 1 FOR 4) = ")
+            .push_bind(codec::shard_prefix(shard).to_vec());
+    }
+    sql.push(" AND r.due_at <= ").push_bind(query.until.0);
+    sql.push(" ORDER BY r.due_at, r.key LIMIT ")
+        .push_bind(i64::from(query.limit));
+    sql
 }
 
 fn get<'r, T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>>(

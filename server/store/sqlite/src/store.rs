@@ -4,9 +4,11 @@ use async_trait::async_trait;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 use tape_core::command::Range;
+use tape_core::row::RowKind;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
 use tape_store::{
-    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Store, StoreError, TailEntry, codec,
+    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, QueueQuery, Store, StoreError, TailEntry,
+    codec,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -172,6 +174,14 @@ impl Store for SqliteStore {
         Ok(at.map(Time))
     }
 
+    async fn tasks_due(&self, query: &QueueQuery) -> Result<Vec<RowKey>, StoreError> {
+        let mut sql = queue_sql(query);
+        let rows = sql.build().fetch_all(&self.readers).await.map_err(unavailable)?;
+        rows.iter()
+            .map(|row| codec::decode_key(RowKind::Task as u8, &get::<Vec<u8>>(row, 0)?))
+            .collect()
+    }
+
     async fn count_due(&self, kind: DueKind, now: Time) -> Result<(u64, Option<Time>), StoreError> {
         let row = sqlx::query("SELECT count(*), min(due_at) FROM rows WHERE due_kind = ? AND due_at <= ?")
             .bind(kind as u8)
@@ -202,7 +212,7 @@ impl Store for SqliteStore {
     async fn tail(&self, after: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
         // There is one writer: positions are given in the order of the commits.
         let rows = sqlx::query(
-            "SELECT j.position, e.kind, e.id, j.seq, j.body FROM journal j JOIN entities e ON e.no = j.no
+            "SELECT j.position, e.kind, e.id, j.seq, j.body, e.tenant, e.app FROM journal j JOIN entities e ON e.no = j.no
              WHERE j.position > ? ORDER BY j.position LIMIT ?",
         )
         .bind(after)
@@ -220,9 +230,18 @@ impl Store for SqliteStore {
                     },
                     seq: get(row, 3)?,
                     body: get(row, 4)?,
+                    tenant: get(row, 5)?,
+                    app: get(row, 6)?,
                 })
             })
             .collect()
+    }
+
+    async fn tail_end(&self) -> Result<i64, StoreError> {
+        sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM journal")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(unavailable)
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {
@@ -321,6 +340,25 @@ impl Store for SqliteStore {
                 .take(),
         );
     }
+}
+
+/// The statement of [`Store::tasks_due`]. Which index serves it depends on its literals: the row kind is one.
+fn queue_sql(query: &QueueQuery) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT r.key FROM rows r WHERE r.kind = ");
+    sql.push(RowKind::Task as u8)
+        .push(" AND r.no = (SELECT no FROM entities WHERE kind = ")
+        .push_bind(query.entity.kind as u8)
+        .push(" AND id = ")
+        .push_bind(query.entity.id.clone())
+        .push(") AND r.due_kind = ")
+        .push_bind(query.kind as u8);
+    if let Some(shard) = query.shard {
+        sql.push(" AND substr(r.key, 1, 4) = ")
+            .push_bind(codec::shard_prefix(shard).to_vec());
+    }
+    sql.push(" AND r.due_at <= ").push_bind(query.until.0);
+    sql.push(" ORDER BY r.due_at, r.key LIMIT ").push_bind(query.limit);
+    sql
 }
 
 fn get<'r, T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>>(
