@@ -47,6 +47,11 @@ pub fn seed() -> u64 {
     number("TAPE_TRIAL_SEED").unwrap_or_else(|| RandomState::new().hash_one(0) % 1_000_000)
 }
 
+/// Says what a trial found, for `--nocapture` and for the log of a failure.
+pub fn tell(what: impl std::fmt::Display) {
+    println!("{what}");
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect(name))
 }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use tape_store_tests::cluster::Cluster;
 use tape_trials::{
     Clients, Plan, Server, journals_are_whole, keys_are_unique, rounds, seed, store_of_postgres, store_of_sqlite,
-    stories_hold, values_hold,
+    stories_hold, tell, values_hold,
 };
 
 /// Rounds where nobody says how many.
@@ -28,7 +28,7 @@ async fn killed(what: &str, mut server: Server) {
     let seed = seed();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let rounds = rounds(ROUNDS);
-    println!("{what}: {rounds} rounds; again by TAPE_TRIAL_SEED={seed}");
+    tell(format!("{what}: {rounds} rounds; again by TAPE_TRIAL_SEED={seed}"));
     server.start().await;
     let (mut told, mut starts, mut runs, mut facts, mut lost) = (Vec::new(), Vec::new(), 0, 0, 0);
     for round in 0..rounds {
@@ -58,10 +58,10 @@ async fn killed(what: &str, mut server: Server) {
         values_hold(&server.caller(), app, values).await;
     }
     server.stop();
-    println!(
+    tell(format!(
         "{what}: {rounds} kills, {runs} runs, {facts} acknowledged facts, {lost} without an answer; {}",
         spread(starts)
-    );
+    ));
 }
 
 fn spread(mut starts: Vec<Duration>) -> String {
@@ -96,7 +96,9 @@ async fn what_was_acknowledged_survives_a_kill_of_postgres_itself() {
     let seed = seed();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let rounds = rounds(ROUNDS);
-    println!("postgres itself: {rounds} rounds; again by TAPE_TRIAL_SEED={seed}");
+    tell(format!(
+        "postgres itself: {rounds} rounds; again by TAPE_TRIAL_SEED={seed}"
+    ));
     let folder = tempfile::tempdir().expect("a folder");
     let mut cluster = Cluster::start();
     let store = store_of_postgres(&cluster).await;
@@ -127,5 +129,7 @@ async fn what_was_acknowledged_survives_a_kill_of_postgres_itself() {
         values_hold(&server.caller(), app, values).await;
     }
     server.stop();
-    println!("postgres itself: {rounds} kills, {facts} acknowledged facts, {lost} without an answer");
+    tell(format!(
+        "postgres itself: {rounds} kills, {facts} acknowledged facts, {lost} without an answer"
+    ));
 }
