@@ -47,6 +47,12 @@ pub trait Command: Send + Sync {
     /// # Errors
     /// A refusal: nothing is written.
     fn decide(&self, draft: &mut Draft) -> Result<Self::Reply, Refusal>;
+
+    /// Whether it may be decided again although its commit may have happened: it then finds what it wrote and answers from
+    /// that. Not so where the request has no identity and every request counts, like a charge without a request id.
+    fn repeatable(&self) -> bool {
+        true
+    }
 }
 
 /// What to load. The head is always loaded.

@@ -131,6 +131,9 @@ impl Engine {
                     // Told first: whoever waits for it may be holding the desk.
                     ended.send_replace(Some(false));
                     self.desks.turn(&entity).await.forget(&entity, lineage);
+                    if matches!(error, StoreError::InDoubt(_)) && !command.repeatable() {
+                        return Err(store_error(error));
+                    }
                     tries.again(error)?;
                 }
             }

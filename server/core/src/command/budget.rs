@@ -152,6 +152,10 @@ impl Command for AdmitBudget {
             budget,
         })
     }
+
+    fn repeatable(&self) -> bool {
+        !self.request_id.is_empty()
+    }
 }
 
 impl Command for ChargeBudget {
@@ -184,6 +188,10 @@ impl Command for ChargeBudget {
         draft.journal(&self.run, Note::run(Kind::BudgetCharged, &payload))?;
         draft.remember(&self.request_id, "ChargeBudget", String::new());
         Ok(budget)
+    }
+
+    fn repeatable(&self) -> bool {
+        !self.request_id.is_empty()
     }
 }
 

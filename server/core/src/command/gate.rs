@@ -199,6 +199,10 @@ impl Command for SendSignal {
             accepted: resolved,
         })
     }
+
+    fn repeatable(&self) -> bool {
+        !self.request_id.is_empty()
+    }
 }
 
 /// Makes a run runnable if it waits for just this await.

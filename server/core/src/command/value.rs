@@ -116,6 +116,10 @@ impl Command for WriteValue {
         draft.remember(&self.request_id, "WriteValue", text(&written));
         Ok(value)
     }
+
+    fn repeatable(&self) -> bool {
+        !self.request_id.is_empty()
+    }
 }
 
 impl WriteValue {
@@ -191,6 +195,10 @@ impl Command for DeleteValue {
             draft.remember(&self.request_id, "DeleteValue", text(&answer));
         }
         Ok(answer)
+    }
+
+    fn repeatable(&self) -> bool {
+        !self.request_id.is_empty()
     }
 }
 
