@@ -11,6 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use tape_core::command::{Range, Reads};
 use tape_core::{Changes, EntityId, Row, RowKey, Snapshot};
+use tape_store::{Chain, Fate};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 /// Entities that share a desk only wait a little for each other.
@@ -52,7 +53,7 @@ struct Known {
 
 /// How a change that was accepted ends: durable, or not.
 #[derive(Clone)]
-pub(crate) struct Accepted(Option<watch::Receiver<Option<bool>>>);
+pub(crate) struct Accepted(Option<(watch::Receiver<Option<bool>>, Fate)>);
 
 impl Accepted {
     /// Nothing is under way.
@@ -61,13 +62,22 @@ impl Accepted {
     /// A change under way, and where its end is told.
     pub(crate) fn new() -> (watch::Sender<Option<bool>>, Self) {
         let (ended, end) = watch::channel(None);
-        (ended, Self(Some(end)))
+        (ended, Self(Some((end, Fate::default()))))
+    }
+
+    /// What the store is told of this change: that it was decided on `before`.
+    pub(crate) fn after(&self, before: &Self) -> Chain {
+        let fate = |change: &Self| change.0.as_ref().map(|(_, fate)| fate.clone());
+        Chain {
+            before: fate(before),
+            own: fate(self).unwrap_or_default(),
+        }
     }
 
     /// Waits for its end. False if it failed, or if nobody can tell any more.
     pub(crate) async fn durable(self) -> bool {
         match self.0 {
-            Some(mut end) => end.wait_for(Option::is_some).await.is_ok_and(|end| *end == Some(true)),
+            Some((mut end, _)) => end.wait_for(Option::is_some).await.is_ok_and(|end| *end == Some(true)),
             None => true,
         }
     }

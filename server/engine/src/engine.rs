@@ -8,7 +8,7 @@ use tape_core::entity::EntityKind;
 use tape_core::journal::Trace;
 use tape_core::{Changes, Context, Draft, EntityId, Row, RowKey, Snapshot, Time};
 use tape_port::{Clock, Luck, TapeError};
-use tape_store::{Commit, Listing, Store, StoreError, StoredRow, codec};
+use tape_store::{Chain, Commit, Listing, Store, StoreError, StoredRow, codec};
 
 use crate::desk::{Accepted, Desk, Desks, Lineage};
 use crate::wake::Wakes;
@@ -114,9 +114,10 @@ impl Engine {
                 continue;
             }
             let reply = decided?;
-            let commit = encode(&entity, expected, &changes)?;
+            let mut commit = encode(&entity, expected, &changes)?;
             let bytes = commit.puts.iter().map(|row| row.body.len()).sum();
             let (ended, change) = Accepted::new();
+            commit.chain = change.after(&desk.last(&entity));
             let committing = self.store.submit(commit).await;
             desk.accepted(&entity, expected, &changes, bytes, change);
             // The next command is decided on this state while it is on its way to the disk.
@@ -171,7 +172,11 @@ impl Engine {
             return Ok(None);
         }
         let desk = self.desks.turn(entity).await;
-        let ours = desk.lineage(entity) == lineage && desk.version(entity).is_some_and(|version| version >= found);
+        let reached = desk.lineage(entity) == lineage && desk.version(entity).is_some_and(|version| version >= found);
+        // A version that is only hoped for here may be another server's there.
+        let last = desk.last(entity);
+        drop(desk);
+        let ours = reached && last.durable().await;
         Ok((!ours).then_some(found))
     }
 
@@ -249,6 +254,7 @@ fn encode(entity: &EntityId, expected: u64, changes: &Changes) -> Result<Commit,
         puts,
         deletes: changes.deletes.clone(),
         entries,
+        chain: Chain::default(),
     })
 }
 

@@ -3,10 +3,12 @@
 //! A store keeps rows of bytes, grouped into entities that have a version, and the journal of each run. It knows nothing
 //! of what the bytes mean; so a new kind of record is no change to any store.
 
+mod chain;
 pub mod codec;
 mod error;
 mod store;
 
+pub use chain::{Chain, Fate};
 pub use error::StoreError;
 pub use store::{
     Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, QueueQuery, Store, StoredRow,

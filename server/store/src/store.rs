@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tape_core::command::Range;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
 
+use crate::chain::Chain;
 use crate::error::StoreError;
 
 /// A change that was accepted: ends once it is durable, or has failed.
@@ -29,7 +30,8 @@ pub trait Store: Send + Sync + 'static {
     /// durable. Commits that arrive together are written together; a conflict fails its own commit alone.
     ///
     /// Whoever accepts the next change of the same entity need not wait for this one: it names the version that this one
-    /// will make, and is refused if this one is.
+    /// will make, and hangs on it by its [`chain`](Commit::chain): it is refused if this one is, even if somebody else has
+    /// made that version meanwhile.
     ///
     /// # Errors
     /// [`StoreError::Conflict`]: load and decide again. [`StoreError::InDoubt`]: the same, the answer was lost.
@@ -159,6 +161,21 @@ pub struct Commit {
     pub deletes: Vec<RowKey>,
     /// Entries to append: seq and bytes.
     pub entries: Vec<(i64, Vec<u8>)>,
+    /// What it hangs on.
+    pub chain: Chain,
+}
+
+impl Commit {
+    /// Whether it may be written to an entity at version `found`. If not, it has fallen, and whatever was decided on it.
+    /// A store asks once the commits before this one are decided, and lets those of a batch that fails fall as well.
+    #[must_use]
+    pub fn fits(&self, found: u64) -> bool {
+        let fits = found == self.expected && !self.chain.has_fallen();
+        if !fits {
+            self.chain.own.fall();
+        }
+        fits
+    }
 }
 
 /// A row as a store sees it.

@@ -13,7 +13,7 @@ use tape_core::command::Range;
 use tape_core::row::RowKind;
 use tape_core::session::StateValue;
 use tape_core::{Due, DueKind, EntityId, EntityKind, Row, RowKey, Time};
-use tape_store::{Commit, DueQuery, ListQuery, Listing, Position, QueueQuery, Store, StoreError, StoredRow, codec};
+use tape_store::{Chain, Commit, DueQuery, ListQuery, Listing, Position, QueueQuery, Store, StoreError, StoredRow, codec};
 
 /// A row with some content.
 #[must_use]
@@ -55,6 +55,7 @@ pub fn commit(entity: &EntityId, expected: u64, puts: Vec<StoredRow>) -> Commit 
         puts,
         deletes: Vec::new(),
         entries: Vec::new(),
+        chain: Chain::default(),
     }
 }
 
@@ -185,6 +186,39 @@ pub async fn the_journal_is_read_from_a_place_on(store: &dyn Store) {
     let rest = store.journal(&run("a"), 2, 10).await.unwrap();
     assert_eq!(rest.len(), 2);
     assert!(store.journal(&run("b"), 1, 10).await.unwrap().is_empty());
+}
+
+/// A commit that was decided on one that was refused is refused too, and whatever was decided on it: even where somebody else
+/// has made the version that it was decided on.
+pub async fn a_commit_falls_with_the_one_before_it(store: &dyn Store) {
+    let entity = run("a");
+    let on = |expected: u64, before: &Commit, value: &str| {
+        let mut next = commit(&entity, expected, vec![row("k", value, None)]);
+        next.chain.before = Some(before.chain.own.clone());
+        next
+    };
+    store
+        .commit(commit(&entity, 0, vec![row("k", "theirs", None)]))
+        .await
+        .unwrap();
+    let refused = commit(&entity, 0, vec![row("k", "ours", None)]);
+    let hanging = on(1, &refused, "ours, later");
+    let last = on(2, &hanging, "ours, last");
+    // Sent together, they may be in one batch or in three.
+    let (refused, hanging, last) = (
+        store.submit(refused).await,
+        store.submit(hanging).await,
+        store.submit(last).await,
+    );
+    for answer in [refused.await, hanging.await, last.await] {
+        assert!(matches!(answer, Err(StoreError::Conflict { .. })), "{answer:?}");
+    }
+    let loaded = store.load(&entity, &[RowKey::State("k".into())], &[]).await.unwrap();
+    assert_eq!(loaded.version, 1);
+    let written = commit(&entity, 1, vec![row("k", "ours again", None)]);
+    let hanging = on(2, &written, "and later");
+    let (written, hanging) = (store.submit(written).await, store.submit(hanging).await);
+    assert_eq!((written.await.unwrap(), hanging.await.unwrap()), (2, 3));
 }
 
 /// The entries of all journals come in the order of their commits, from any cursor on, no more than asked for.

@@ -72,6 +72,7 @@ facts!(
     a_commit_on_an_old_version_leaves_no_trace(),
     one_of_many_racing_commits_wins(shared),
     commits_sent_in_order_are_written_in_order(shared),
+    a_commit_falls_with_the_one_before_it(),
     the_journal_is_read_from_a_place_on(),
     the_tail_is_in_commit_order_and_resumes(),
     a_range_can_be_cut_to_its_last_rows(),

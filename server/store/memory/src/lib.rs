@@ -42,7 +42,7 @@ impl MemoryStore {
     fn write(&self, commit: Commit) -> Result<u64, StoreError> {
         let mut state = self.state();
         let found = state.get(&commit.entity).map_or(0, |entity| entity.version);
-        if found != commit.expected {
+        if !commit.fits(found) {
             return Err(StoreError::Conflict {
                 expected: commit.expected,
                 found,

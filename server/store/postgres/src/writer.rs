@@ -30,7 +30,10 @@ pub(crate) async fn run(pool: PgPool, mut queue: mpsc::Receiver<Waiting>, batch_
         for (index, waiting) in batch.drain(..).enumerate() {
             let answer = match &written {
                 Ok(answers) => answers[index].clone(),
-                Err(error) => Err(error.clone()),
+                Err(error) => {
+                    waiting.commit.chain.own.fall();
+                    Err(error.clone())
+                }
             };
             // A caller that is gone does not need to know; the commit stands.
             drop(waiting.answer.send(answer));
@@ -77,7 +80,7 @@ async fn fill(transaction: &mut Transaction<'_, Postgres>, commits: &[&Commit]) 
     for &commit in commits {
         let place = places.get_mut(&commit.entity);
         let found = place.as_ref().map_or(0, |place| place.version);
-        let Some(place) = place.filter(|_| found == commit.expected) else {
+        let Some(place) = place.filter(|_| commit.fits(found)) else {
             answers.push(Err(StoreError::Conflict {
                 expected: commit.expected,
                 found,

@@ -27,7 +27,10 @@ pub(crate) async fn run(mut connection: SqliteConnection, mut queue: mpsc::Recei
         for (index, waiting) in batch.drain(..).enumerate() {
             let answer = match &written {
                 Ok(answers) => answers[index].clone(),
-                Err(error) => Err(error.clone()),
+                Err(error) => {
+                    waiting.commit.chain.own.fall();
+                    Err(error.clone())
+                }
             };
             // A caller that is gone does not need to know; the commit stands.
             drop(waiting.answer.send(answer));
@@ -97,7 +100,7 @@ async fn fill(
     let mut entries: Vec<(i64, i64, &[u8])> = Vec::new();
     for &commit in commits {
         let found = places.get(&commit.entity).map_or(0, |place| place.version);
-        if found != commit.expected {
+        if !commit.fits(found) {
             answers.push(Err(StoreError::Conflict {
                 expected: commit.expected,
                 found,
