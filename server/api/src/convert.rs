@@ -10,6 +10,7 @@ pub(crate) mod run;
 pub(crate) mod session;
 pub(crate) mod timer;
 pub(crate) mod value;
+pub(crate) mod work;
 
 use tape_core::json::check_name;
 use tape_core::{EffectKey, Refusal, RunId, Time};

@@ -1,14 +1,19 @@
 //! Streams that the server answers with: pulled by the client, so that a slow one holds nothing back but itself.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
+use futures_util::future::select_all;
 use futures_util::stream::{self, Stream, StreamExt};
-use tape_core::{Entry, RunId};
+use tape_core::{DueKind, Entry, RunId};
 use tape_engine::{EventFeed, RunFeed, ValueFeed};
+use tape_port::Workers;
 use tape_proto::v1 as pb;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
+use crate::hub::WorkerHub;
 use crate::{convert, status};
 
 /// What a streaming RPC answers with.
@@ -70,6 +75,45 @@ pub(crate) fn events(feed: EventFeed, closing: CancellationToken) -> Answers<pb:
         }
     });
     events.boxed()
+}
+
+/// Wakes for a reactor elsewhere until the server goes away: one at once, then one whenever there may be work.
+pub(crate) fn wakes(
+    due: Vec<(DueKind, watch::Receiver<u64>)>,
+    hub: Arc<WorkerHub>,
+    closing: CancellationToken,
+) -> Answers<pb::Wake> {
+    let attached = hub.watch_attached();
+    let wakes = stream::unfold(Some((due, attached, true)), move |state| {
+        let (hub, closing) = (hub.clone(), closing.clone());
+        async move {
+            let (mut due, mut attached, first) = state?;
+            let (mut woken, mut came) = (None, first);
+            if !first {
+                let any = select_all(due.iter_mut().map(|(_, times)| Box::pin(times.changed())));
+                tokio::select! {
+                    biased;
+                    () = closing.cancelled() => return Some((Err(going_away()), None)),
+                    (_, index, _) = any => woken = Some(index),
+                    _ = attached.changed() => came = true,
+                }
+            }
+            let mut wake = pb::Wake {
+                kinds: Vec::new(),
+                attached: came || attached.has_changed().unwrap_or_default(),
+                apps: Workers::apps(&*hub),
+            };
+            attached.mark_unchanged();
+            for (index, (kind, times)) in due.iter_mut().enumerate() {
+                if woken == Some(index) || times.has_changed().unwrap_or_default() {
+                    wake.kinds.push(convert::work::kind_number(*kind).into());
+                    times.mark_unchanged();
+                }
+            }
+            Some((Ok(wake), Some((due, attached, false))))
+        }
+    });
+    wakes.boxed()
 }
 
 fn entry_of(run: &RunId, entry: &Entry) -> pb::JournalEntry {

@@ -21,11 +21,12 @@ use std::time::Duration;
 use tape_core::{RunId, Time};
 use tape_engine::Engine;
 use tape_proto::v1 as pb;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use attachment::attach;
+pub(crate) use worker::Answer;
 use worker::Worker;
 
 /// How long the hub waits for what.
@@ -81,6 +82,8 @@ pub struct WorkerHub {
     workers: Mutex<HashMap<String, Arc<Worker>>>,
     /// A worker has attached: a permit, so that none is missed.
     attached: Notify,
+    /// The same for reactors in other processes: how many times.
+    attachments: watch::Sender<u64>,
     /// A worker has gone.
     left: Notify,
     calls: AtomicU64,
@@ -105,6 +108,7 @@ impl WorkerHub {
             config,
             workers: Mutex::default(),
             attached: Notify::new(),
+            attachments: watch::Sender::new(0),
             left: Notify::new(),
             calls: AtomicU64::new(0),
             turns: AtomicUsize::new(0),
@@ -149,6 +153,11 @@ impl WorkerHub {
         self.closing.cancel();
         self.streams.close();
         self.streams.wait().await;
+    }
+
+    /// Changes whenever a worker attaches, from now on.
+    pub(crate) fn watch_attached(&self) -> watch::Receiver<u64> {
+        self.attachments.subscribe()
     }
 
     async fn empty(&self) {

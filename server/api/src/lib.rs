@@ -13,6 +13,7 @@ mod convert;
 mod feed;
 mod hub;
 mod origin;
+mod remote;
 mod services;
 mod status;
 

@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::hub::WorkerHub;
+use crate::remote::Remotes;
 
 /// Largest message that is read: a payload of 4 MiB, several of them in one request, and what surrounds them.
 const DECODED_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -58,6 +59,7 @@ pub(crate) struct Cx {
     pub(crate) hub: Arc<WorkerHub>,
     pub(crate) reports: Arc<dyn Reports>,
     pub(crate) info: ServerInfo,
+    pub(crate) remotes: Remotes,
     /// The server goes away: subscriptions end, so that its graceful shutdown does not wait for runs to end.
     pub(crate) closing: CancellationToken,
 }
@@ -81,6 +83,7 @@ impl Services {
                 hub,
                 reports,
                 info,
+                remotes: Remotes::default(),
                 closing,
             }),
         }
@@ -95,13 +98,14 @@ impl Services {
         let cx = || self.cx.clone();
         let tape = pb::tape_server::TapeServer::new(tape::TapeService { cx: cx() });
         let admin = pb::admin_server::AdminServer::new(admin::AdminService { cx: cx() });
+        let reactors = pb::reactors_server::ReactorsServer::new(reactors::ReactorsService { cx: cx() });
         let workers = pb::workers_server::WorkersServer::new(workers::WorkersService { cx: cx() });
         let (_, health) = tonic_health::server::health_reporter();
         let routes = Routes::default()
             .add_service(tape.max_decoding_message_size(DECODED_BYTES_MAX))
             .add_service(admin.max_decoding_message_size(DECODED_BYTES_MAX))
             .add_service(workers.max_decoding_message_size(DECODED_BYTES_MAX))
-            .add_service(pb::reactors_server::ReactorsServer::new(reactors::ReactorsService))
+            .add_service(reactors.max_decoding_message_size(DECODED_BYTES_MAX))
             .add_service(pb::connectors_server::ConnectorsServer::new(
                 connectors::ConnectorsService,
             ))

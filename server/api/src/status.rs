@@ -2,7 +2,7 @@
 
 use prost::Message;
 use tape_core::{Refusal, refusal};
-use tape_port::TapeError;
+use tape_port::{TapeError, WorkerError};
 use tape_proto::ERROR_DETAIL_TRAILER;
 use tape_proto::v1::ErrorDetail;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -19,6 +19,8 @@ pub(crate) fn of(error: TapeError) -> Status {
     let text = error.to_string();
     match error {
         TapeError::Refused(refusal) => refused(&refusal, text),
+        // The engine is here: it never answers for a server elsewhere.
+        TapeError::RefusedThere { message, .. } => Status::new(Code::Internal, message),
         TapeError::Unavailable(_) => {
             let detail = ErrorDetail {
                 code: error.code().to_owned(),
@@ -49,6 +51,27 @@ pub(crate) fn unserved(what: &str) -> Status {
     };
     let text = format!("TAPE-A003: this server does not serve {what}. {cure}");
     with_detail(Code::Unimplemented, text, &detail)
+}
+
+/// Why a worker did not answer.
+pub(crate) fn worker(error: &WorkerError) -> Status {
+    let (status, code, retryable, cure) = match error {
+        WorkerError::NoWorker { .. } => (Code::Unavailable, "TAPE-W001", true, "Start the agent, and ask again."),
+        WorkerError::Refused { .. } => (Code::FailedPrecondition, "TAPE-W003", false, "Ask something else."),
+        WorkerError::Lost { .. } => (
+            Code::DeadlineExceeded,
+            "TAPE-W002",
+            false,
+            "It may have done what it was asked: find out before you ask again.",
+        ),
+    };
+    let detail = ErrorDetail {
+        code: code.to_owned(),
+        retryable,
+        cure: cure.to_owned(),
+        ..ErrorDetail::default()
+    };
+    with_detail(status, format!("{code}: {error}. {cure}"), &detail)
 }
 
 /// The end of a worker's stream, or of a feed.

@@ -25,7 +25,7 @@ const fn about(code: &'static str, title: &'static str, cause: &'static str, cur
 }
 
 /// All codes, in order. The letter is the room: A availability, C connector, D decision, E effect, J journal, K value by
-/// key, N node, O obligation, R run, S session, T timer, V validation.
+/// key, N node, O obligation, R run, S session, T timer, V validation, W worker.
 pub const ALL: &[Explanation] = &[
     about(
         "TAPE-A001",
@@ -232,6 +232,12 @@ pub const ALL: &[Explanation] = &[
         "Claim it first, then dispatch, then record.",
     ),
     about(
+        "TAPE-E013",
+        "an answer about an effect in doubt came too late",
+        "A reactor asked the upstream about an effect, and its claim ran out before it could record the answer. Somebody else asks by now.",
+        "Nothing needs to be done: the newer answer counts. If it happens often, the upstream is slow: raise tape.reactors.reconciler.lease_ttl_ms.",
+    ),
+    about(
         "TAPE-J001",
         "that is no subject pattern",
         "It does not begin with a slash, has an empty segment or a control character, is longer than 1024 bytes, or has a star within a segment.",
@@ -374,6 +380,24 @@ pub const ALL: &[Explanation] = &[
         "tape.yaml says something that cannot be",
         "A key is unknown or missing, a value has the wrong form, or a variable is not set; the error names key, value and cure.",
         "Correct the key. An unknown one is most often a slip: the error names the nearest one that is known.",
+    ),
+    about(
+        "TAPE-W001",
+        "no worker of the app is attached",
+        "A reactor in a process of its own asked this server to reach an app, and no process of that app is attached to this server.",
+        "Start the agent (`tape dev`, or `python -m tape.worker`), and let it attach to this server.",
+    ),
+    about(
+        "TAPE-W002",
+        "a worker was asked and did not answer",
+        "The app's process died, its stream broke, or its function took longer than the call may. It may have done what it was asked.",
+        "Nothing needs to be done for runs and timers: they come again. A compensation is observed before it is repeated.",
+    ),
+    about(
+        "TAPE-W003",
+        "a worker refused a call",
+        "The app's process cannot or will not do what it was asked; its own words are in the message.",
+        "Correct what the message names, for example a function that the app does not list.",
     ),
 ];
 

@@ -1,4 +1,4 @@
-//! The command line: `tape` for people, `tape-server` for machines that run nothing else.
+//! The command line: `tape` for people, `tape-server` and `tape-reactor` for machines that run nothing else.
 //!
 //! ```text
 //! commands/<command>.rs ─▶ cx (project, format) ─▶ tape-client            one file per command
@@ -20,6 +20,7 @@ mod names;
 mod ports;
 mod process;
 mod python;
+mod reactor_main;
 mod server_main;
 mod server_process;
 mod template;
@@ -37,4 +38,10 @@ pub fn tape() -> ExitCode {
 #[must_use]
 pub fn tape_server() -> ExitCode {
     server_main::main()
+}
+
+/// `tape-reactor`.
+#[must_use]
+pub fn tape_reactor() -> ExitCode {
+    reactor_main::main()
 }

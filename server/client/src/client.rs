@@ -23,7 +23,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// A connection whose other end is gone without a word is noticed within two of these.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Largest answer that is read: pages of runs with their inputs.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A connection to one server. Cheap to clone; clones share it. A connection that breaks is made anew by the next call.
 #[derive(Clone, Debug)]
@@ -39,15 +39,7 @@ impl TapeClient {
     /// # Errors
     /// [`ClientError::Url`], or [`ClientError::Unreachable`] when nothing listens there.
     pub async fn connect(url: &str) -> Result<Self, ClientError> {
-        let endpoint = Endpoint::from_shared(address(url)?)
-            .map_err(|error| bad_url(url, &error.to_string()))?
-            .connect_timeout(CONNECT_MAX)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Some(KEEP_ALIVE))
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true);
-        let channel = endpoint.connect().await.map_err(|error| ClientError::Unreachable {
+        let channel = endpoint(url)?.connect().await.map_err(|error| ClientError::Unreachable {
             url: url.to_owned(),
             reason: root_cause(&error),
         })?;
@@ -273,6 +265,18 @@ impl TapeClient {
     pub async fn stats(&self) -> Result<Stats, ClientError> {
         Ok(self.admin.clone().stats(pb::StatsRequest {}).await?.into_inner().into())
     }
+}
+
+/// How a server is reached.
+pub(crate) fn endpoint(url: &str) -> Result<Endpoint, ClientError> {
+    let endpoint = Endpoint::from_shared(address(url)?).map_err(|error| bad_url(url, &error.to_string()))?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_MAX)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(KEEP_ALIVE))
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true))
 }
 
 /// The HTTP/2 address of a `tape://` URL.

@@ -4,12 +4,15 @@
 //! TapeClient ──gRPC──▶ tape-api      operations in; plain, serialisable records out; errors that say what to do
 //! ```
 //!
+//! And [`RemoteTape`]: what reactors in a process of their own ask of a server.
+//!
 //! No generated type leaves this crate: whoever uses it does not know the wire.
 
 mod client;
 mod dump;
 mod error;
 mod model;
+mod reactor;
 
 pub use client::TapeClient;
 pub use error::{ClientError, RefusalKind};
@@ -18,4 +21,5 @@ pub use model::entry::Entry;
 pub use model::obligation::{Obligation, ObligationStatus};
 pub use model::request::{Page, RunFilter, SettleEffect, SettleObligation, Signal, StartRun};
 pub use model::run::{Run, RunStatus, Started};
-pub use model::stats::{ConnectorStats, ReactorStats, Stats, UnservedEffect, WorkerStats};
+pub use model::stats::{ConnectorStats, ReactorStats, RemoteReactorStats, Stats, UnservedEffect, WorkerStats};
+pub use reactor::{RemoteConfig, RemoteTape};

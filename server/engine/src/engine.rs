@@ -6,9 +6,10 @@ use tape_connector_port::Connectors;
 use tape_core::command::{Command, Reads};
 use tape_core::entity::EntityKind;
 use tape_core::journal::Trace;
-use tape_core::{Changes, Context, Draft, EntityId, Row, RowKey, Snapshot, Time};
+use tape_core::{Changes, Context, Draft, DueKind, EntityId, Row, RowKey, Snapshot, Time};
 use tape_port::{Clock, Luck, TapeError};
 use tape_store::{Chain, Commit, Listing, Store, StoreError, StoredRow, codec};
+use tokio::sync::watch;
 
 use crate::desk::{Accepted, Desk, Desks, Lineage};
 use crate::wake::Wakes;
@@ -67,6 +68,12 @@ impl Engine {
     #[must_use]
     pub fn fresh(&self) -> String {
         self.luck.fresh()
+    }
+
+    /// Changes whenever work of this kind was written, from now on: for reactors in other processes. Carries no data.
+    #[must_use]
+    pub fn watch_due(&self, kind: DueKind) -> watch::Receiver<u64> {
+        self.wakes.watch(kind)
     }
 
     /// Whether the store answers.

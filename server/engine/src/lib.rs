@@ -18,6 +18,7 @@ mod retention;
 mod scan;
 mod session;
 mod tail;
+mod task;
 mod value;
 mod wake;
 

@@ -2,20 +2,21 @@
 
 use async_trait::async_trait;
 use tape_core::command::compensate::{Step, StepCompensation};
-use tape_core::command::dispatch::{ClaimDispatch, ClaimedDispatch, MarkSent, RenewDispatch, SettleDispatch};
-use tape_core::command::obligation::{ClaimObligation, ClaimedObligation, SettleObligation};
+use tape_core::command::dispatch::{ClaimDispatch, MarkSent, RenewDispatch, SettleDispatch};
+use tape_core::command::obligation::{ClaimObligation, SettleObligation};
 use tape_core::command::observe::{ClaimCheck, RecordObservation};
 use tape_core::command::recovery::{ClaimRecovery, NoTaker};
 use tape_core::command::timer::{ClaimTimer, FireTimer, ReleaseTimer};
 use tape_core::effect::Effect;
 use tape_core::json::not_found;
-use tape_core::obligation::Obligation;
-use tape_core::run::Run;
-use tape_core::timer::Timer;
 use tape_core::{DueKind, EffectKey, RunId, Time};
-use tape_port::{DueItem, DueWork, Tape, TapeError};
+use tape_port::{
+    CheckTask, ClaimCompensation, CompensationTask, DispatchTask, DueItem, DueWork, RecoveryTask, Tape, TapeError,
+    TimerTask,
+};
 
 use crate::engine::{Engine, store_error};
+use crate::task;
 
 #[async_trait]
 impl Tape for Engine {
@@ -32,28 +33,23 @@ impl Tape for Engine {
     }
 
     async fn next_due(&self, kind: DueKind) -> Result<Option<Time>, TapeError> {
-        self.store.next_due(kind).await.map_err(store_error)
+        self.store.next_due(kind, self.clock.now()).await.map_err(store_error)
     }
 
-    async fn run(&self, run: &RunId) -> Result<Run, TapeError> {
-        Self::run(self, run).await
-    }
-
-    async fn effect(&self, run: &RunId, key: &EffectKey) -> Result<Effect, TapeError> {
-        let effect = Self::effect(self, run, key).await?;
-        effect.ok_or_else(|| not_found("TAPE-E001", "effect", key.as_str()).into())
-    }
-
-    async fn claim_recovery(&self, command: ClaimRecovery) -> Result<Option<Run>, TapeError> {
-        self.execute(&command, None).await
+    async fn claim_recovery(&self, command: ClaimRecovery) -> Result<Option<RecoveryTask>, TapeError> {
+        Ok(self.execute(&command, None).await?.map(task::recovery))
     }
 
     async fn no_taker(&self, command: NoTaker) -> Result<(), TapeError> {
         self.execute(&command, None).await
     }
 
-    async fn claim_dispatch(&self, command: ClaimDispatch) -> Result<ClaimedDispatch, TapeError> {
-        self.execute(&command, None).await
+    async fn claim_dispatch(&self, command: ClaimDispatch) -> Result<Option<DispatchTask>, TapeError> {
+        let claimed = self.execute(&command, None).await?;
+        if !claimed.acquired {
+            return Ok(None);
+        }
+        Ok(Some(task::dispatch(&self.run(&command.run).await?, &claimed.effect)))
     }
 
     async fn mark_sent(&self, command: MarkSent) -> Result<(), TapeError> {
@@ -64,39 +60,65 @@ impl Tape for Engine {
         self.execute(&command, None).await
     }
 
-    async fn settle_dispatch(&self, command: SettleDispatch) -> Result<Effect, TapeError> {
-        self.execute(&command, None).await
+    async fn settle_dispatch(&self, command: SettleDispatch) -> Result<(), TapeError> {
+        self.execute(&command, None).await.map(drop)
     }
 
-    async fn claim_check(&self, command: ClaimCheck) -> Result<Option<Effect>, TapeError> {
-        self.execute(&command, None).await
+    async fn claim_check(&self, command: ClaimCheck) -> Result<Option<CheckTask>, TapeError> {
+        let Some(effect) = self.execute(&command, None).await? else {
+            return Ok(None);
+        };
+        Ok(Some(task::check(&self.run(&command.run).await?, &effect)))
     }
 
-    async fn record_observation(&self, command: RecordObservation) -> Result<Effect, TapeError> {
-        self.execute(&command, None).await
+    async fn record_observation(&self, command: RecordObservation) -> Result<(), TapeError> {
+        self.execute(&command, None).await.map(drop)
     }
 
-    async fn step_compensation(&self, command: StepCompensation) -> Result<Step, TapeError> {
-        self.execute(&command, None).await
+    async fn claim_compensation(&self, claim: ClaimCompensation) -> Result<Option<CompensationTask>, TapeError> {
+        let seq = match claim.seq {
+            Some(seq) => seq,
+            None => match self.execute(&StepCompensation { run: claim.run.clone() }, None).await? {
+                Step::Work(obligation) => obligation.seq,
+                Step::Wait(_) | Step::Done => return Ok(None),
+            },
+        };
+        let command = ClaimObligation {
+            run: claim.run.clone(),
+            seq,
+            owner: claim.owner,
+            ttl_ms: claim.ttl_ms,
+        };
+        let claimed = self.execute(&command, None).await?;
+        if !claimed.acquired {
+            return Ok(None);
+        }
+        let run = self.run(&claim.run).await?;
+        let effect = self.known_effect(&claim.run, &claimed.obligation.effect).await?;
+        Ok(Some(task::compensation(&run, &effect, claimed.obligation)))
     }
 
-    async fn claim_obligation(&self, command: ClaimObligation) -> Result<ClaimedObligation, TapeError> {
-        self.execute(&command, None).await
+    async fn settle_obligation(&self, command: SettleObligation) -> Result<(), TapeError> {
+        self.execute(&command, None).await.map(drop)
     }
 
-    async fn settle_obligation(&self, command: SettleObligation) -> Result<Obligation, TapeError> {
-        self.execute(&command, None).await
+    async fn claim_timer(&self, command: ClaimTimer) -> Result<Option<TimerTask>, TapeError> {
+        let claimed = self.execute(&command, None).await?;
+        Ok(claimed.map(|timer| task::timer(&command.run, timer)))
     }
 
-    async fn claim_timer(&self, command: ClaimTimer) -> Result<Option<Timer>, TapeError> {
-        self.execute(&command, None).await
-    }
-
-    async fn fire_timer(&self, command: FireTimer) -> Result<Timer, TapeError> {
-        self.execute(&command, None).await
+    async fn fire_timer(&self, command: FireTimer) -> Result<(), TapeError> {
+        self.execute(&command, None).await.map(drop)
     }
 
     async fn release_timer(&self, command: ReleaseTimer) -> Result<(), TapeError> {
         self.execute(&command, None).await
+    }
+}
+
+impl Engine {
+    async fn known_effect(&self, run: &RunId, key: &EffectKey) -> Result<Effect, TapeError> {
+        let effect = self.effect(run, key).await?;
+        effect.ok_or_else(|| not_found("TAPE-E001", "effect", key.as_str()).into())
     }
 }

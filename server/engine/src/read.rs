@@ -215,6 +215,7 @@ impl Engine {
         let query = DueQuery {
             kind: work.kind,
             until: self.now().after(work.ahead_ms),
+            tenants: work.tenants.clone(),
             apps: work.apps.clone(),
             limit: work.limit,
         };

@@ -82,10 +82,8 @@ impl Engine {
     /// Everything that waits for a kind of reactor, whenever it is due.
     async fn hints(&self, kind: DueKind) -> Result<Vec<DueItem>, TapeError> {
         let work = DueWork {
-            kind,
-            apps: None,
             ahead_ms: Time::NEVER.since(self.now()),
-            limit: HINTS_MAX,
+            ..DueWork::all(kind, HINTS_MAX)
         };
         self.due_work(&work).await
     }

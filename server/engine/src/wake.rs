@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use tape_core::{Changes, DueKind, EntityId, EntityKind};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 
 /// Followers that fall further behind than this read the store again; they lose nothing.
 const FEED_BUFFER: usize = 1024;
 
 pub(crate) struct Wakes {
     reactors: [Notify; DueKind::LAST as usize],
+    /// The same for reactors in other processes: how many times each kind was woken.
+    remote: [watch::Sender<u64>; DueKind::LAST as usize],
     commits: broadcast::Sender<EntityId>,
 }
 
@@ -17,6 +19,7 @@ impl Wakes {
     pub(crate) fn new() -> Self {
         Self {
             reactors: Default::default(),
+            remote: std::array::from_fn(|_| watch::Sender::new(0)),
             commits: broadcast::Sender::new(FEED_BUFFER),
         }
     }
@@ -27,6 +30,7 @@ impl Wakes {
             if let Some(due) = row.due() {
                 // Whether it is due now or later: the reactor looks for the time of the next.
                 self.reactors[index(due.kind)].notify_one();
+                self.remote[index(due.kind)].send_modify(|times| *times += 1);
             }
         }
         // Watched are journals and values.
@@ -39,6 +43,11 @@ impl Wakes {
     /// Waits until work of this kind was written since the last call.
     pub(crate) async fn woken(&self, kind: DueKind) {
         self.reactors[index(kind)].notified().await;
+    }
+
+    /// Changes whenever work of this kind was written, from now on.
+    pub(crate) fn watch(&self, kind: DueKind) -> watch::Receiver<u64> {
+        self.remote[index(kind)].subscribe()
     }
 
     /// Entities whose journal grew, and values with a new version, from now on.

@@ -4,6 +4,8 @@
 //! store ─▶ engine ─▶ api (gRPC)          start: upward      stop: no new calls, reactors finish, streams drain,
 //!            ▲  └──▶ reactors                                      store closes
 //!  host (connectors)   worker hub
+//!
+//! connectors ─▶ reactors ──gRPC──▶ a server elsewhere       (a process of reactors alone)
 //! ```
 
 mod clock;
@@ -12,9 +14,11 @@ mod connectors;
 mod http;
 mod node;
 pub mod project;
+mod reactors;
 mod store;
 pub mod telemetry;
 
 pub use clock::{SystemClock, SystemLuck};
 pub use config::{NodeConfig, ReactorConfig};
 pub use node::{Node, NodeError};
+pub use reactors::{ReactorNodeConfig, run_reactors};

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use tape_api::{ServerInfo, Services, WorkerHub};
 use tape_connector_port::Connectors;
-use tape_core::DueKind;
 use tape_engine::{Engine, EngineConfig};
-use tape_port::{Clock as _, Tape, Workers};
-use tape_reactors::{Compensation, Driver, Identity, Outbox, Reactor, Reconciler, Recovery, ReportBoard, Timers};
+use tape_port::Clock as _;
+use tape_reactors::ReportBoard;
 use tape_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -17,11 +16,10 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::server::TcpIncoming;
 
 use crate::clock::{SystemClock, SystemLuck};
-use crate::config::{NodeConfig, ReactorConfig};
+use crate::config::NodeConfig;
+use crate::reactors::Crew;
 use crate::{connectors, http, store};
 
-/// How long a stop waits for what runs.
-const GRACE: Duration = Duration::from_secs(30);
 /// HTTP/2 pings find a peer that is gone without a word.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
@@ -81,6 +79,7 @@ pub struct Node {
 struct Stop {
     reactors: CancellationToken,
     reacting: TaskTracker,
+    crew: Crew,
     hub: Arc<WorkerHub>,
     listeners: CancellationToken,
     store: Arc<dyn Store>,
@@ -129,12 +128,15 @@ impl Node {
             serve_http(&serving, web, engine.clone(), listeners.clone(), failing);
         }
         let owner = format!("server-{}", engine.fresh());
+        let crew = Crew {
+            tape: engine.clone(),
+            connectors,
+            workers: hub.clone(),
+            board,
+            abandon: CancellationToken::new(),
+        };
         for (kind, reactor) in &config.reactors {
-            let identity = Identity {
-                owner: owner.clone(),
-                claim_ms: reactor.claim_ms,
-            };
-            if let Some(driver) = driver(*kind, reactor, identity, &engine, &connectors, &hub, &board) {
+            if let Some(driver) = crew.driver(*kind, reactor, &owner) {
                 reacting.spawn(driver.run(stop.clone()));
             }
         }
@@ -142,6 +144,7 @@ impl Node {
         let stop = Stop {
             reactors: stop,
             reacting,
+            crew,
             hub,
             listeners,
             store,
@@ -166,10 +169,7 @@ impl Node {
         };
         tracing::info!("stopping: no more work is taken");
         self.stop.reactors.cancel();
-        self.stop.reacting.close();
-        if tokio::time::timeout(GRACE, self.stop.reacting.wait()).await.is_err() {
-            tracing::warn!("some work did not finish in time; its claims run out by themselves");
-        }
+        self.stop.crew.finish(&self.stop.reacting).await;
         self.stop.hub.drain().await;
         self.stop.listeners.cancel();
         self.serving.close();
@@ -250,48 +250,4 @@ fn serve_http(
             drop(failing.send(NodeError::Serve(error.to_string())).await);
         }
     });
-}
-
-fn driver(
-    kind: DueKind,
-    config: &ReactorConfig,
-    identity: Identity,
-    engine: &Arc<Engine>,
-    connectors: &Arc<dyn Connectors>,
-    hub: &Arc<WorkerHub>,
-    board: &Arc<ReportBoard>,
-) -> Option<Driver> {
-    let tape: Arc<dyn Tape> = engine.clone();
-    let workers: Arc<dyn Workers> = hub.clone();
-    let connectors = connectors.clone();
-    let reactor: Arc<dyn Reactor> = match kind {
-        DueKind::Recovery => Arc::new(Recovery::new(tape.clone(), workers)),
-        DueKind::Outbox => Arc::new(Outbox {
-            tape: tape.clone(),
-            connectors,
-            identity,
-        }),
-        DueKind::Reconcile => Arc::new(Reconciler {
-            tape: tape.clone(),
-            connectors,
-            workers,
-            identity,
-        }),
-        DueKind::Timers => Arc::new(Timers {
-            tape: tape.clone(),
-            workers,
-            identity,
-        }),
-        DueKind::Compensation => Arc::new(Compensation {
-            tape: tape.clone(),
-            connectors,
-            workers,
-            identity,
-        }),
-        // Not a reactor's: whoever claims tasks looks for them by reaction.
-        DueKind::Task | DueKind::TaskClaim | DueKind::TaskDone | DueKind::TaskDead | DueKind::TaskWindow => {
-            return None;
-        }
-    };
-    Some(Driver::new(tape, reactor, config.driver.clone(), board.clone()))
 }

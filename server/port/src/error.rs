@@ -8,6 +8,16 @@ pub enum TapeError {
     /// The operation was refused. The refusal says what to do.
     #[error("{0}")]
     Refused(Box<Refusal>),
+    /// A server in another process refused. Its words say what to do.
+    #[error("{message}")]
+    RefusedThere {
+        /// Class.
+        status: Status,
+        /// The stable code.
+        code: String,
+        /// For people: code, sentence and cure.
+        message: String,
+    },
     /// The server or its store does not answer. Repeating the very same request is safe.
     #[error("TAPE-A001: {0} Repeat the very same request; `tape doctor` tells what is wrong.")]
     Unavailable(String),
@@ -19,9 +29,10 @@ pub enum TapeError {
 impl TapeError {
     /// The stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             Self::Refused(refusal) => refusal.code,
+            Self::RefusedThere { code, .. } => code,
             Self::Unavailable(_) => "TAPE-A001",
             Self::Corrupt(_) => "TAPE-A002",
         }
@@ -30,7 +41,12 @@ impl TapeError {
     /// Whether somebody else was faster: there is nothing left to do.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        matches!(self, Self::Refused(refusal) if matches!(refusal.status, Status::Aborted | Status::FailedPrecondition | Status::NotFound))
+        let status = match self {
+            Self::Refused(refusal) => refusal.status,
+            Self::RefusedThere { status, .. } => *status,
+            Self::Unavailable(_) | Self::Corrupt(_) => return false,
+        };
+        matches!(status, Status::Aborted | Status::FailedPrecondition | Status::NotFound)
     }
 }
 

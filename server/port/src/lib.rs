@@ -1,16 +1,18 @@
 //! The ports of the reactors: the server they work for, and the workers they wake.
 //!
-//! A reactor speaks to traits with domain types. `tape-engine` implements [`Tape`] in the process, `tape-client` can
+//! A reactor speaks to traits with domain types. `tape-engine` implements [`Tape`] in the process, `tape-client`
 //! over gRPC; so the same reactor runs inside `tape dev` and as a process beside many servers.
 
 mod clock;
 mod error;
 mod reports;
 mod tape;
+mod task;
 mod workers;
 
 pub use clock::{Clock, Luck};
 pub use error::TapeError;
 pub use reports::{ReactorReport, Reports};
-pub use tape::{DueItem, DueWork, Tape};
-pub use workers::{TimerCall, WorkerError, Workers};
+pub use tape::{ClaimCompensation, DueItem, DueWork, Served, Tape};
+pub use task::{CheckTask, CompensationTask, DispatchTask, RecoveryTask, TimerTask};
+pub use workers::{WorkerError, Workers};

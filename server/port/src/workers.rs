@@ -2,23 +2,8 @@
 
 use async_trait::async_trait;
 use tape_connector_port::{CompensateAnswer, EffectCall, ObligationCall, StatusAnswer};
-use tape_core::RunId;
-use tape_core::run::Run;
 
-/// A user's timer that fired.
-#[derive(Clone, Debug)]
-pub struct TimerCall {
-    /// Run.
-    pub run: RunId,
-    /// Name.
-    pub timer: String,
-    /// Kind.
-    pub kind: String,
-    /// Payload, as JSON.
-    pub payload_json: String,
-    /// When it was to fire, in unix milliseconds.
-    pub fire_at_ms: i64,
-}
+use crate::task::{RecoveryTask, TimerTask};
 
 /// Why a worker did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +46,7 @@ pub trait Workers: Send + Sync {
     async fn attached(&self);
 
     /// Hands a run to a worker of its app. `Ok` means that the worker will take the lease.
-    async fn redrive(&self, run: &Run, reason: &str) -> Result<(), WorkerError>;
+    async fn redrive(&self, run: &RecoveryTask, reason: &str) -> Result<(), WorkerError>;
 
     /// Calls the SDK function `function` (`module:attr`) of the effect's app: did this very request commit?
     async fn status_check(
@@ -75,5 +60,5 @@ pub trait Workers: Send + Sync {
     async fn compensate(&self, function: &str, obligation: &ObligationCall) -> Result<CompensateAnswer, WorkerError>;
 
     /// Tells the app that one of its timers fired. `Ok` means that it was acted on.
-    async fn timer(&self, tenant: &str, app: &str, call: &TimerCall) -> Result<(), WorkerError>;
+    async fn timer(&self, tenant: &str, app: &str, timer: &TimerTask) -> Result<(), WorkerError>;
 }

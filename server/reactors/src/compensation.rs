@@ -6,16 +6,11 @@ use async_trait::async_trait;
 use tape_connector_port::{
     Called, CompensateAnswer, CompensateOutcome, Connectors, ObligationCall, ObserveAnswer, Unmarked,
 };
-use tape_core::command::compensate::{Step, StepCompensation};
-use tape_core::command::obligation::{ClaimObligation, SettleObligation, Undone};
-use tape_core::effect::Effect;
-use tape_core::obligation::Obligation;
-use tape_core::run::Run;
+use tape_core::command::obligation::{SettleObligation, Undone};
 use tape_core::{DueKind, RowKey, RunId};
-use tape_port::{DueItem, DueWork, Tape, TapeError, WorkerError, Workers};
+use tape_port::{ClaimCompensation, CompensationTask, DueItem, DueWork, Tape, TapeError, WorkerError, Workers};
 
-use crate::call::{ms, obligation_call, version};
-use crate::reactor::{Identity, Reactor};
+use crate::reactor::{BATCH, Identity, Reactor, ms, served};
 
 /// Works off obligations.
 pub struct Compensation {
@@ -37,10 +32,8 @@ impl Reactor for Compensation {
 
     fn work(&self) -> DueWork {
         DueWork {
-            kind: DueKind::Compensation,
-            apps: None,
-            ahead_ms: 0,
-            limit: 200,
+            served: Some(served(self.connectors.as_ref())),
+            ..DueWork::all(DueKind::Compensation, BATCH)
         }
     }
 
@@ -50,71 +43,51 @@ impl Reactor for Compensation {
 
     async fn handle(&self, item: &DueItem) -> Result<(), TapeError> {
         match &item.key {
-            RowKey::Obligation(seq) => self.undo(&item.run, *seq).await,
-            RowKey::Head => self.run(&item.run).await,
+            RowKey::Obligation(seq) => self.undo(&item.run, Some(*seq)).await.map(drop),
+            // A run that is being compensated: one obligation after the other, until one has to wait.
+            RowKey::Head => {
+                while self.undo(&item.run, None).await? {}
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
 }
 
 impl Compensation {
-    /// A run that is being compensated: one obligation after the other, until one has to wait.
-    async fn run(&self, run: &RunId) -> Result<(), TapeError> {
-        loop {
-            match self
-                .tape
-                .step_compensation(StepCompensation { run: run.clone() })
-                .await?
-            {
-                Step::Work(obligation) => self.undo(run, obligation.seq).await?,
-                Step::Wait(_) | Step::Done => return Ok(()),
-            }
-        }
-    }
-
-    async fn undo(&self, run: &RunId, seq: i64) -> Result<(), TapeError> {
-        let claim = ClaimObligation {
+    /// Works on one obligation, if it can be had. Returns whether it could.
+    async fn undo(&self, run: &RunId, seq: Option<i64>) -> Result<bool, TapeError> {
+        let claim = ClaimCompensation {
             run: run.clone(),
             seq,
             owner: self.identity.owner.clone(),
             ttl_ms: self.identity.claim_ms,
         };
-        let claimed = self.tape.claim_obligation(claim).await?;
-        if !claimed.acquired {
-            return Ok(());
-        }
-        let head = self.tape.run(run).await?;
-        let effect = self.tape.effect(run, &claimed.obligation.effect).await?;
-        let (outcome, evidence_json) = self.attempt(&head, &effect, &claimed.obligation).await;
+        let Some(task) = self.tape.claim_compensation(claim).await? else {
+            return Ok(false);
+        };
+        let (outcome, evidence_json) = self.attempt(&task).await;
         let settle = SettleObligation {
             run: run.clone(),
-            seq,
+            seq: task.seq,
             owner: Some(self.identity.owner.clone()),
             outcome,
             evidence_json,
         };
-        self.tape.settle_obligation(settle).await.map(drop)
+        self.tape.settle_obligation(settle).await.map(|()| true)
     }
 
-    async fn attempt(&self, run: &Run, effect: &Effect, obligation: &Obligation) -> (Undone, String) {
-        let call = obligation_call(run, effect, obligation);
-        if !obligation.handle.function.is_empty() {
-            return (
-                self.by_function(&obligation.handle.function, &call).await,
-                String::new(),
-            );
+    async fn attempt(&self, task: &CompensationTask) -> (Undone, String) {
+        if !task.function.is_empty() {
+            return (self.by_function(&task.function, &task.call).await, String::new());
         }
-        let name = if obligation.handle.connector.is_empty() {
-            &effect.intent.connector
-        } else {
-            &obligation.handle.connector
-        };
-        if obligation.in_doubt
+        let (name, version) = (&task.connector, task.version.as_deref());
+        if task.in_doubt
             && let Ok(Called {
                 outcome: ObserveAnswer::Absent,
                 evidence,
                 ..
-            }) = self.connectors.observe(name, version(effect), &call.effect).await
+            }) = self.connectors.observe(name, version, &task.call.effect).await
         {
             // The attempt whose answer was lost did it.
             let undone = Undone::Compensated {
@@ -123,11 +96,7 @@ impl Compensation {
             return (undone, serde_json::to_string(&evidence).unwrap_or_default());
         }
         // The claim is durable and counts as the mark: an attempt that dies is in doubt.
-        match self
-            .connectors
-            .compensate(name, version(effect), &call, &Unmarked)
-            .await
-        {
+        match self.connectors.compensate(name, version, &task.call, &Unmarked).await {
             Ok(called) => (
                 undone(called.outcome),
                 serde_json::to_string(&called.evidence).unwrap_or_default(),
@@ -135,7 +104,7 @@ impl Compensation {
             Err(error) => (
                 Undone::TryAgain {
                     error: error.to_string(),
-                    in_doubt: obligation.in_doubt,
+                    in_doubt: task.in_doubt,
                     next_ms: None,
                 },
                 String::new(),

@@ -143,15 +143,13 @@ impl Driver {
     /// Sleeps until the next row falls due, but no longer than the fallback's interval.
     async fn rest(&self) {
         let until_due = match self.tape.next_due(self.reactor.kind()).await {
-            Ok(Some(at)) => match u64::try_from(at.since(self.tape.now())) {
-                Ok(ms) if ms > 0 => Duration::from_millis(ms),
-                // Due already, and not taken: it is in hand, whose end wakes us, or it rests.
-                _ => self.rows.rest_ends(),
-            },
+            Ok(Some(at)) => Duration::from_millis(u64::try_from(at.since(self.tape.now())).unwrap_or_default()),
             // Nothing waits, or the store does not answer: the fallback looks again.
             Ok(None) | Err(_) => Duration::MAX,
         };
-        tokio::time::sleep(until_due.clamp(SLEEP_MIN, self.config.interval)).await;
+        // What is due already and was not taken is in hand, whose end wakes us, or it rests.
+        let until = until_due.min(self.rows.rest_ends());
+        tokio::time::sleep(until.clamp(SLEEP_MIN, self.config.interval)).await;
     }
 }
 

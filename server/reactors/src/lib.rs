@@ -7,7 +7,6 @@
 //! A reactor takes no input: it reads what is due, does bounded work on each row, and writes. A timer or a wake-up only
 //! says when to look. One code path serves the normal case, restart and failover.
 
-mod call;
 mod compensation;
 mod driver;
 mod outbox;

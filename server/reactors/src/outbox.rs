@@ -4,17 +4,16 @@
 //! after it leaves it in doubt, and the reconciler asks the upstream.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tape_connector_port::{Called, ConnectorError, Connectors, Mark, MarkRefused, Outcome as Verdict};
 use tape_core::command::dispatch::{ClaimDispatch, MarkSent, Outcome, RenewDispatch, SettleDispatch};
-use tape_core::effect::{Effect, EffectState};
-use tape_core::{DueKind, EffectKey, RowKey, RunId};
-use tape_port::{DueItem, DueWork, Tape, TapeError};
+use tape_core::{DueKind, RowKey};
+use tape_port::{DispatchTask, DueItem, DueWork, Tape, TapeError};
 
-use crate::call::{effect_call, ms};
-use crate::reactor::{Identity, Reactor};
+use crate::reactor::{BATCH, Identity, Reactor, ms, served};
 
 /// Dispatches outbox effects.
 pub struct Outbox {
@@ -38,10 +37,8 @@ impl Reactor for Outbox {
 
     fn work(&self) -> DueWork {
         DueWork {
-            kind: DueKind::Outbox,
-            apps: None,
-            ahead_ms: 0,
-            limit: 200,
+            served: Some(served(self.connectors.as_ref())),
+            ..DueWork::all(DueKind::Outbox, BATCH)
         }
     }
 
@@ -51,69 +48,64 @@ impl Reactor for Outbox {
 
     async fn handle(&self, item: &DueItem) -> Result<(), TapeError> {
         let RowKey::Effect(key) = &item.key else { return Ok(()) };
-        let effect = self.tape.effect(&item.run, key).await?;
-        let loaded = self
-            .connectors
-            .describe(&item.tenant, &effect.intent.connector)
-            .is_some();
-        if !loaded && matches!(effect.state, EffectState::Pending { .. }) {
-            // A dispatcher outside may serve it: leave it to it, and look again later.
-            return Err(TapeError::Unavailable(format!(
-                "No connector {:?} is loaded here.",
-                effect.intent.connector
-            )));
-        }
         let claim = ClaimDispatch {
             run: item.run.clone(),
             key: key.clone(),
             owner: self.identity.owner.clone(),
             ttl_ms: self.identity.claim_ms,
             two_phase: true,
+            // The others are left to whoever serves them.
+            connectors: Some(self.served(&item.tenant)),
         };
-        let claimed = self.tape.claim_dispatch(claim).await?;
-        if claimed.acquired {
-            self.dispatch(&item.run, &claimed.effect).await
-        } else {
-            Ok(())
+        match self.tape.claim_dispatch(claim).await? {
+            Some(task) => self.dispatch(&task).await,
+            None => Ok(()),
         }
     }
 }
 
 impl Outbox {
-    async fn dispatch(&self, run: &RunId, effect: &Effect) -> Result<(), TapeError> {
-        let head = self.tape.run(run).await?;
-        let attempt = effect.attempt().map_or(0, |attempt| attempt.number);
-        let call = effect_call(&head, effect);
+    /// The connectors that can be called here for a tenant.
+    fn served(&self, tenant: &str) -> Vec<String> {
+        let loaded = self.connectors.list().into_iter();
+        loaded
+            .filter(|connector| connector.tenant == tenant)
+            .map(|connector| connector.name)
+            .collect()
+    }
+
+    async fn dispatch(&self, task: &DispatchTask) -> Result<(), TapeError> {
         let mark = DurableMark {
             outbox: self,
-            run,
-            key: &effect.intent.key,
-            attempt,
+            task,
+            begun: AtomicBool::new(false),
         };
         let called = {
-            let dispatch = self.connectors.dispatch(&effect.intent.connector, None, &call, &mark);
+            let dispatch = self.connectors.dispatch(&task.connector, None, &task.call, &mark);
             tokio::pin!(dispatch);
             loop {
                 tokio::select! {
-                    called = &mut dispatch => break called,
-                    () = tokio::time::sleep(self.renewal()) => self.renew(run, &effect.intent.key, attempt).await,
+                    called = &mut dispatch => break Some(called),
+                    () = self.identity.abandon.cancelled() => break None,
+                    () = tokio::time::sleep(self.renewal()) => self.renew(task).await,
                 }
             }
         };
         let (outcome, evidence_json, version) = match called {
-            Ok(Called {
+            None => (given_back(mark.begun.load(Ordering::Relaxed)), String::new(), String::new()),
+            Some(Ok(Called {
                 outcome,
                 evidence,
                 version,
                 ..
-            }) => (
+            })) => (
                 verdict(outcome),
                 serde_json::to_string(&evidence).unwrap_or_default(),
                 version,
             ),
             // The claim is somebody else's by now: theirs is the outcome.
-            Err(ConnectorError::MarkRefused { .. }) => return Ok(()),
-            Err(error) => (
+            Some(Err(ConnectorError::MarkRefused { .. })) => return Ok(()),
+            Some(Err(error)) => (
                 Outcome::NothingSent {
                     reason: error.to_string(),
                     retry_after_ms: None,
@@ -123,10 +115,10 @@ impl Outbox {
             ),
         };
         self.settle(SettleDispatch {
-            run: run.clone(),
-            key: effect.intent.key.clone(),
+            run: task.run.clone(),
+            key: task.key.clone(),
             owner: self.identity.owner.clone(),
-            attempt,
+            attempt: task.attempt,
             outcome,
             evidence_json,
             version,
@@ -144,22 +136,22 @@ impl Outbox {
                     tracing::warn!(effect = %command.key, %reason, tries, "the outcome is not recorded yet");
                     tokio::time::sleep(Duration::from_millis(100 * u64::from(tries))).await;
                 }
-                answer => return answer.map(drop),
+                answer => return answer,
             }
         }
     }
 
-    async fn renew(&self, run: &RunId, key: &EffectKey, attempt: u32) {
+    async fn renew(&self, task: &DispatchTask) {
         let command = RenewDispatch {
-            run: run.clone(),
-            key: key.clone(),
+            run: task.run.clone(),
+            key: task.key.clone(),
             owner: self.identity.owner.clone(),
-            attempt,
+            attempt: task.attempt,
             ttl_ms: self.identity.claim_ms,
         };
         if let Err(error) = self.tape.renew_dispatch(command).await {
             // The dispatch cannot be called back. If the claim runs out, its outcome is settled by observation.
-            tracing::warn!(effect = %key, %error, "the claim could not be renewed");
+            tracing::warn!(effect = %task.key, %error, "the claim could not be renewed");
         }
     }
 
@@ -171,25 +163,39 @@ impl Outbox {
 /// Makes "attempt started" durable before the host lets the first byte leave.
 struct DurableMark<'a> {
     outbox: &'a Outbox,
-    run: &'a RunId,
-    key: &'a EffectKey,
-    attempt: u32,
+    task: &'a DispatchTask,
+    /// It was asked for: from here on the mark may be durable, and the request may leave.
+    begun: AtomicBool,
 }
 
 #[async_trait]
 impl Mark for DurableMark<'_> {
     async fn sent(&self) -> Result<(), MarkRefused> {
+        self.begun.store(true, Ordering::Relaxed);
         let command = MarkSent {
-            run: self.run.clone(),
-            key: self.key.clone(),
+            run: self.task.run.clone(),
+            key: self.task.key.clone(),
             owner: self.outbox.identity.owner.clone(),
-            attempt: self.attempt,
+            attempt: self.task.attempt,
         };
         self.outbox
             .tape
             .mark_sent(command)
             .await
             .map_err(|error| MarkRefused(error.to_string()))
+    }
+}
+
+/// The process stops before an answer came.
+fn given_back(may_have_left: bool) -> Outcome {
+    let reason = "its reactor was stopped before an answer came".to_owned();
+    if may_have_left {
+        Outcome::Unknown { reason }
+    } else {
+        Outcome::NothingSent {
+            reason,
+            retry_after_ms: Some(0),
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! What every reactor is: a kind of work, and how one row of it is handled.
 
 use async_trait::async_trait;
+use tape_connector_port::Connectors;
 use tape_core::DueKind;
-use tape_port::{DueItem, DueWork, Tape, TapeError};
+use tape_port::{DueItem, DueWork, Served, Tape, TapeError};
+use tokio_util::sync::CancellationToken;
 
 /// Who a reactor is, and for how long it holds what it works on.
 #[derive(Clone, Debug)]
@@ -11,6 +13,8 @@ pub struct Identity {
     pub owner: String,
     /// How long a claim lasts, in milliseconds. Renewed at a third of it.
     pub claim_ms: i64,
+    /// Once it is cancelled, what is in hand is given back instead of finished.
+    pub abandon: CancellationToken,
 }
 
 /// One of the five.
@@ -30,6 +34,24 @@ pub trait Reactor: Send + Sync {
 
     /// Waits until there may be work.
     async fn woken(&self);
+}
+
+/// Rows that a pass looks for.
+pub(crate) const BATCH: u32 = 200;
+
+/// The connectors that can be called here.
+pub(crate) fn served(connectors: &dyn Connectors) -> Vec<Served> {
+    let loaded = connectors.list().into_iter();
+    let served = loaded.map(|connector| Served {
+        tenant: connector.tenant,
+        name: connector.name,
+    });
+    served.collect()
+}
+
+/// Milliseconds as the domain counts them.
+pub(crate) fn ms(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
 /// One pass, row by row: reads what is due and handles it. Returns the errors of the rows that could not be handled.

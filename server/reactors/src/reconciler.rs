@@ -6,14 +6,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tape_connector_port::{Connectors, EffectCall, Evidence, ObserveAnswer, Receipt, StatusAnswer};
+use tape_connector_port::{Connectors, Evidence, ObserveAnswer, Receipt, StatusAnswer};
 use tape_core::command::observe::{Booking, ClaimCheck, IfAbsent, Observation, RecordObservation};
-use tape_core::effect::Effect;
 use tape_core::{DueKind, RowKey};
-use tape_port::{DueItem, DueWork, Tape, TapeError, Workers};
+use tape_port::{CheckTask, DueItem, DueWork, Tape, TapeError, Workers};
 
-use crate::call::{effect_call, ms, version};
-use crate::reactor::{Identity, Reactor};
+use crate::reactor::{BATCH, Identity, Reactor, ms, served};
 
 /// Settles doubt.
 pub struct Reconciler {
@@ -35,10 +33,8 @@ impl Reactor for Reconciler {
 
     fn work(&self) -> DueWork {
         DueWork {
-            kind: DueKind::Reconcile,
-            apps: None,
-            ahead_ms: 0,
-            limit: 200,
+            served: Some(served(self.connectors.as_ref())),
+            ..DueWork::all(DueKind::Reconcile, BATCH)
         }
     }
 
@@ -54,39 +50,35 @@ impl Reactor for Reconciler {
             owner: self.identity.owner.clone(),
             ttl_ms: self.identity.claim_ms,
         };
-        let Some(effect) = self.tape.claim_check(claim).await? else {
+        let Some(task) = self.tape.claim_check(claim).await? else {
             return Ok(());
         };
-        let run = self.tape.run(&item.run).await?;
-        let call = effect_call(&run, &effect);
-        let (observation, evidence) = self.ask(&effect, &call).await;
+        let (observation, evidence) = self.ask(&task).await;
         let record = RecordObservation {
             run: item.run.clone(),
             key: key.clone(),
+            owner: Some(self.identity.owner.clone()),
             observation,
             if_absent: IfAbsent::default(),
             surplus: None,
             evidence_json: evidence.map_or_else(String::new, |e| serde_json::to_string(&e).unwrap_or_default()),
         };
-        self.tape.record_observation(record).await.map(drop)
+        self.tape.record_observation(record).await
     }
 }
 
 impl Reconciler {
     /// Asks everybody who may know, until one does.
-    async fn ask(&self, effect: &Effect, call: &EffectCall) -> (Observation, Option<Evidence>) {
+    async fn ask(&self, task: &CheckTask) -> (Observation, Option<Evidence>) {
         let mut reasons = Vec::new();
-        let reference = if effect.external_ref.is_empty() {
+        let (call, version) = (&task.call, task.version.as_deref());
+        let reference = if task.external_ref.is_empty() {
             &call.idempotency_key
         } else {
-            &effect.external_ref
+            &task.external_ref
         };
-        if !effect.intent.status_check.is_empty() {
-            match self
-                .workers
-                .status_check(&effect.intent.status_check, call, reference)
-                .await
-            {
+        if !task.function.is_empty() {
+            match self.workers.status_check(&task.function, call, reference).await {
                 Ok(answer) => match status(answer) {
                     Observation::Inconclusive {
                         reason,
@@ -97,17 +89,13 @@ impl Reconciler {
                 Err(error) => reasons.push(error.to_string()),
             }
         }
-        let name = &effect.intent.connector;
+        let name = &task.connector;
         let supports = self
             .connectors
             .describe(&call.tenant, name)
             .map(|description| description.supports);
         if supports.as_ref().is_some_and(|supports| supports.status_check) {
-            match self
-                .connectors
-                .status_check(name, version(effect), call, reference)
-                .await
-            {
+            match self.connectors.status_check(name, version, call, reference).await {
                 Ok(called) => match status(called.outcome) {
                     Observation::Inconclusive {
                         reason,
@@ -119,7 +107,7 @@ impl Reconciler {
             }
         }
         if supports.as_ref().is_some_and(|supports| supports.observe) {
-            match self.connectors.observe(name, version(effect), call).await {
+            match self.connectors.observe(name, version, call).await {
                 Ok(called) => return (observed(called.outcome), Some(called.evidence)),
                 Err(error) => reasons.push(error.to_string()),
             }

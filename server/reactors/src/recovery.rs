@@ -8,7 +8,7 @@ use tape_core::command::recovery::{ClaimRecovery, NoTaker};
 use tape_core::{DueKind, RowKey};
 use tape_port::{DueItem, DueWork, Tape, TapeError, WorkerError, Workers};
 
-use crate::reactor::Reactor;
+use crate::reactor::{BATCH, Reactor};
 
 /// Wakes the apps of runs that have no driver.
 pub struct Recovery {
@@ -43,18 +43,12 @@ impl Reactor for Recovery {
         if self.fresh.swap(false, Ordering::Relaxed) {
             let apps = Some(self.workers.apps());
             return DueWork {
-                kind: DueKind::Recovery,
                 apps,
                 ahead_ms: AHEAD_MS,
-                limit: 1_000,
+                ..DueWork::all(DueKind::Recovery, 1_000)
             };
         }
-        DueWork {
-            kind: DueKind::Recovery,
-            apps: None,
-            ahead_ms: 0,
-            limit: 200,
-        }
+        DueWork::all(DueKind::Recovery, BATCH)
     }
 
     async fn woken(&self) {
@@ -74,16 +68,16 @@ impl Reactor for Recovery {
             run: item.run.clone(),
             at_once,
         };
-        let Some(run) = self.tape.claim_recovery(claim).await? else {
+        let Some(task) = self.tape.claim_recovery(claim).await? else {
             return Ok(());
         };
-        let reason = if run.leases == 0 { "start" } else { "recover" };
-        tracing::info!(run = %run.id, app = run.identity.app, tries = run.wake.tries, "run is RUNNABLE; re-driving");
-        let error = match self.workers.redrive(&run, reason).await {
+        let reason = if task.new { "start" } else { "recover" };
+        tracing::info!(run = %task.run, app = task.identity.app, tries = task.tries, "run is RUNNABLE; re-driving");
+        let error = match self.workers.redrive(&task, reason).await {
             Ok(()) => String::new(),
             Err(error @ WorkerError::NoWorker { .. }) => error.to_string(),
             Err(error) => {
-                tracing::warn!(run = %run.id, %error, "nobody took the run");
+                tracing::warn!(run = %task.run, %error, "nobody took the run");
                 error.to_string()
             }
         };

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tape_core::command::timer::{ClaimTimer, FireTimer, ReleaseTimer};
-use tape_core::timer::{KIND_GATE_TIMEOUT, KIND_RECONCILE, KIND_REDRIVE};
 use tape_core::{DueKind, RowKey};
-use tape_port::{DueItem, DueWork, Tape, TapeError, TimerCall, Workers};
+use tape_port::{DueItem, DueWork, Tape, TapeError, Workers};
 
-use crate::reactor::{Identity, Reactor};
+use crate::reactor::{BATCH, Identity, Reactor};
 
 /// Fires timers.
 pub struct Timers {
@@ -27,12 +26,7 @@ impl Reactor for Timers {
     }
 
     fn work(&self) -> DueWork {
-        DueWork {
-            kind: DueKind::Timers,
-            apps: None,
-            ahead_ms: 0,
-            limit: 200,
-        }
+        DueWork::all(DueKind::Timers, BATCH)
     }
 
     async fn woken(&self) {
@@ -51,21 +45,13 @@ impl Reactor for Timers {
         let Some(timer) = self.tape.claim_timer(claim).await? else {
             return Ok(());
         };
-        let built_in = [KIND_GATE_TIMEOUT, KIND_REDRIVE, KIND_RECONCILE].contains(&timer.kind.as_str());
-        if !built_in {
-            let call = TimerCall {
-                run: run.clone(),
-                timer: id.clone(),
-                kind: timer.kind,
-                payload_json: timer.payload_json,
-                fire_at_ms: timer.fire_at.0,
-            };
-            if let Err(error) = self.workers.timer(&item.tenant, &item.app, &call).await {
-                tracing::info!(%run, timer = id, %error, "nobody acted on the timer; again later");
-                return self.tape.release_timer(ReleaseTimer { run, id, owner }).await;
-            }
+        if !timer.built_in()
+            && let Err(error) = self.workers.timer(&item.tenant, &item.app, &timer).await
+        {
+            tracing::info!(%run, timer = id, %error, "nobody acted on the timer; again later");
+            return self.tape.release_timer(ReleaseTimer { run, id, owner }).await;
         }
         // Marked as fired only now: dying before this repeats the action, never loses it.
-        self.tape.fire_timer(FireTimer { run, id, owner }).await.map(drop)
+        self.tape.fire_timer(FireTimer { run, id, owner }).await
     }
 }

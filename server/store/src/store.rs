@@ -52,11 +52,11 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::load`].
     async fn due(&self, query: &DueQuery) -> Result<Vec<DueRow>, StoreError>;
 
-    /// When the next work of a kind falls due, if there is any.
+    /// When the next work of a kind falls due after `after`, if there is any.
     ///
     /// # Errors
     /// As [`Store::load`].
-    async fn next_due(&self, kind: DueKind) -> Result<Option<Time>, StoreError>;
+    async fn next_due(&self, kind: DueKind, after: Time) -> Result<Option<Time>, StoreError>;
 
     /// Names tasks of one entity, those that were due first first. Hints: `load` decides.
     ///
@@ -226,6 +226,8 @@ pub struct DueQuery {
     pub kind: DueKind,
     /// Due at this time or before.
     pub until: Time,
+    /// Of these tenants; none = of all.
+    pub tenants: Option<Vec<String>>,
     /// Of these apps; none = of all.
     pub apps: Option<Vec<String>>,
     /// At most so many.

@@ -110,28 +110,41 @@ impl BankConnector {
     }
 }
 
+fn description() -> Description {
+    Description {
+        name: "bank".into(),
+        version: "1".into(),
+        contract: "1.0.0".into(),
+        summary: String::new(),
+        operations: Vec::new(),
+        supports: Supports {
+            observe: true,
+            status_check: false,
+            compensate: true,
+        },
+        offline: false,
+        config_schema: String::new(),
+        asks: Asks::default(),
+    }
+}
+
 #[async_trait]
 impl Connectors for BankConnector {
     fn list(&self) -> Vec<ConnectorInfo> {
-        Vec::new()
+        vec![ConnectorInfo {
+            name: "bank".into(),
+            tenant: String::new(),
+            version: "1".into(),
+            digest: String::new(),
+            description: description(),
+            calls: 0,
+            failures: 0,
+            last_error: None,
+        }]
     }
 
     fn describe(&self, _tenant: &str, name: &str) -> Option<Description> {
-        (name == "bank").then(|| Description {
-            name: "bank".into(),
-            version: "1".into(),
-            contract: "1.0.0".into(),
-            summary: String::new(),
-            operations: Vec::new(),
-            supports: Supports {
-                observe: true,
-                status_check: false,
-                compensate: true,
-            },
-            offline: false,
-            config_schema: String::new(),
-            asks: Asks::default(),
-        })
+        (name == "bank").then(description)
     }
 
     async fn dispatch(

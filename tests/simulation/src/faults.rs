@@ -125,9 +125,9 @@ impl Store for FaultyStore {
         self.inner.due(query).await
     }
 
-    async fn next_due(&self, kind: DueKind) -> Result<Option<Time>, StoreError> {
+    async fn next_due(&self, kind: DueKind, after: Time) -> Result<Option<Time>, StoreError> {
         self.check()?;
-        self.inner.next_due(kind).await
+        self.inner.next_due(kind, after).await
     }
 
     async fn tasks_due(&self, query: &QueueQuery) -> Result<Vec<RowKey>, StoreError> {

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tape_connector_port::{CompensateAnswer, Connectors, EffectCall, ObligationCall, StatusAnswer};
 use tape_core::RunId;
-use tape_core::run::Run;
 use tape_engine::{Engine, EngineConfig};
-use tape_port::{Tape, TimerCall, WorkerError, Workers};
+use tape_port::{RecoveryTask, Tape, TimerTask, WorkerError, Workers};
 use tape_reactors::{Compensation, Identity, Outbox, Reactor, Reconciler, Recovery, Timers, pass};
 use tape_store_memory::MemoryStore;
+use tokio_util::sync::CancellationToken;
 
 use crate::bank::{Bank, BankConnector};
 use crate::faults::{Fate, FaultyStore};
@@ -72,6 +72,7 @@ impl Server {
         let identity = Identity {
             owner: format!("server-{number}"),
             claim_ms: CLAIM_MS,
+            abandon: CancellationToken::new(),
         };
         let reactors: Vec<Arc<dyn Reactor>> = vec![
             Arc::new(Recovery::new(tape.clone(), workers.clone())),
@@ -135,17 +136,17 @@ impl Workers for Apps {
         std::future::pending::<()>().await;
     }
 
-    async fn redrive(&self, run: &Run, _reason: &str) -> Result<(), WorkerError> {
+    async fn redrive(&self, task: &RecoveryTask, _reason: &str) -> Result<(), WorkerError> {
         if self.fate.strikes(10) {
             return Err(WorkerError::NoWorker {
-                app: run.identity.app.clone(),
+                app: task.identity.app.clone(),
             });
         }
         self.calls
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push_back(run.id.clone());
+            .push_back(task.run.clone());
         Ok(())
     }
 
@@ -161,7 +162,7 @@ impl Workers for Apps {
         })
     }
 
-    async fn timer(&self, _: &str, app: &str, _: &TimerCall) -> Result<(), WorkerError> {
+    async fn timer(&self, _: &str, app: &str, _: &TimerTask) -> Result<(), WorkerError> {
         Err(WorkerError::NoWorker { app: app.to_owned() })
     }
 }

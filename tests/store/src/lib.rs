@@ -359,8 +359,9 @@ pub async fn due_work_is_named_in_order(store: &dyn Store) {
         ["c", "a", "d"]
     );
     assert!(due_keys(store, DueKind::Outbox, 99, None).await.is_empty());
-    assert_eq!(store.next_due(DueKind::Timers).await.unwrap(), Some(Time(10)));
-    assert_eq!(store.next_due(DueKind::Outbox).await.unwrap(), None);
+    assert_eq!(store.next_due(DueKind::Timers, Time(0)).await.unwrap(), Some(Time(10)));
+    assert_eq!(store.next_due(DueKind::Timers, Time(20)).await.unwrap(), Some(Time(30)));
+    assert_eq!(store.next_due(DueKind::Outbox, Time(0)).await.unwrap(), None);
     assert_eq!(
         store.count_due(DueKind::Timers, Time(30)).await.unwrap(),
         (3, Some(Time(10)))
@@ -368,6 +369,7 @@ pub async fn due_work_is_named_in_order(store: &dyn Store) {
     let one = DueQuery {
         kind: DueKind::Timers,
         until: Time(99),
+        tenants: None,
         apps: None,
         limit: 1,
     };
@@ -536,6 +538,7 @@ async fn due_keys(store: &dyn Store, kind: DueKind, until: i64, apps: Option<Vec
         .due(&DueQuery {
             kind,
             until: Time(until),
+            tenants: None,
             apps,
             limit: 100,
         })

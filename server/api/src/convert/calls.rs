@@ -3,6 +3,7 @@
 use tape_connector_port::{
     CompensateAnswer, Doubt, EffectCall, Failure, FailureKind, ObligationCall, Receipt, StatusAnswer,
 };
+use tape_port::{RecoveryTask, TimerTask};
 use tape_proto::v1 as pb;
 
 use super::{signed, small};
@@ -36,6 +37,29 @@ pub(crate) fn compensate(function: &str, call: &ObligationCall) -> pb::Compensat
         payload_json: call.payload_json.clone(),
         idempotency_key: call.idempotency_key.clone(),
         attempt: small(call.attempt),
+    }
+}
+
+pub(crate) fn redrive(task: &RecoveryTask, reason: &str) -> pb::RedriveCall {
+    pb::RedriveCall {
+        run_id: task.run.0.clone(),
+        app_name: task.identity.app.clone(),
+        user_id: task.identity.user.clone(),
+        session_id: task.identity.session.clone(),
+        invocation_id: task.identity.invocation.clone(),
+        input_json: task.input_json.clone(),
+        reason: reason.to_owned(),
+        tenant_id: task.identity.tenant.clone(),
+    }
+}
+
+pub(crate) fn timer(task: &TimerTask) -> pb::TimerCall {
+    pb::TimerCall {
+        run_id: task.run.0.clone(),
+        timer_id: task.id.clone(),
+        kind: task.kind.clone(),
+        payload_json: task.payload_json.clone(),
+        fire_at_ms: task.fire_at.0,
     }
 }
 
@@ -79,7 +103,7 @@ fn doubt(doubt: pb::Doubt) -> Doubt {
     }
 }
 
-fn failure(failure: pb::Failure) -> Failure {
+pub(crate) fn failure(failure: pb::Failure) -> Failure {
     let kind = match failure.kind() {
         pb::FailureKind::Unspecified | pb::FailureKind::Rejected => FailureKind::Rejected,
         pb::FailureKind::Unauthorized => FailureKind::Unauthorized,

@@ -82,6 +82,7 @@ impl WorkerHub {
             former.replaced.cancel();
         }
         self.attached.notify_one();
+        self.attachments.send_modify(|times| *times += 1);
         worker
     }
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pb::worker_call::Call;
 use tape_connector_port::{CompensateAnswer, EffectCall, ObligationCall, StatusAnswer};
-use tape_core::run::Run;
-use tape_port::{TimerCall, WorkerError, Workers};
+use tape_core::RunId;
+use tape_port::{RecoveryTask, TimerTask, WorkerError, Workers};
 use tape_proto::v1 as pb;
 
 use super::WorkerHub;
@@ -27,27 +28,87 @@ impl Workers for WorkerHub {
         self.attached.notified().await;
     }
 
-    async fn redrive(&self, run: &Run, reason: &str) -> Result<(), WorkerError> {
-        let identity = &run.identity;
+    async fn redrive(&self, task: &RecoveryTask, reason: &str) -> Result<(), WorkerError> {
+        let (identity, call) = (&task.identity, calls::redrive(task, reason));
+        match self.put(&identity.tenant, &identity.app, Call::Redrive(call), None).await? {
+            (_, Answer::Accepted(_)) => Ok(()),
+            (worker, _) => Err(worker.misunderstood()),
+        }
+    }
+
+    async fn status_check(
+        &self,
+        function: &str,
+        effect: &EffectCall,
+        reference: &str,
+    ) -> Result<StatusAnswer, WorkerError> {
+        let call = Call::StatusCheck(pb::StatusCheckCall {
+            function: function.to_owned(),
+            effect: Some(calls::effect(effect)),
+            external_ref: reference.to_owned(),
+        });
+        match self.put(&effect.tenant, &effect.app, call, None).await? {
+            (_, Answer::Status(answer)) => Ok(calls::status_answer(answer)),
+            (worker, _) => Err(worker.misunderstood()),
+        }
+    }
+
+    async fn compensate(&self, function: &str, obligation: &ObligationCall) -> Result<CompensateAnswer, WorkerError> {
+        let (effect, call) = (&obligation.effect, calls::compensate(function, obligation));
+        match self.put(&effect.tenant, &effect.app, Call::Compensate(call), None).await? {
+            (_, Answer::Compensate(answer)) => Ok(calls::compensate_answer(answer)),
+            (worker, _) => Err(worker.misunderstood()),
+        }
+    }
+
+    async fn timer(&self, tenant: &str, app: &str, timer: &TimerTask) -> Result<(), WorkerError> {
+        match self.put(tenant, app, Call::Timer(calls::timer(timer)), None).await? {
+            (_, Answer::Timer(_)) => Ok(()),
+            (worker, _) => Err(worker.misunderstood()),
+        }
+    }
+}
+
+impl WorkerHub {
+    /// Puts a call to a worker of an app: one that has room for a run, or knows the function; the next one in turn
+    /// otherwise. `within` = how long to wait for its answer; none = as configured.
+    pub(crate) async fn put(
+        &self,
+        tenant: &str,
+        app: &str,
+        call: Call,
+        within: Option<Duration>,
+    ) -> Result<(Arc<Worker>, Answer), WorkerError> {
+        let answer_within = within.unwrap_or(self.config.answer_within);
+        let worker = match &call {
+            Call::Redrive(redrive) => return self.hand_over(tenant, app, redrive, within).await,
+            Call::StatusCheck(pb::StatusCheckCall { function, .. })
+            | Call::Compensate(pb::CompensateCall { function, .. }) => self.who_knows(function, tenant, app)?,
+            _ => self.next(self.of_app(tenant, app)).ok_or_else(|| nobody(app))?,
+        };
+        let answer = worker.ask(self.next_call_id(), call, answer_within).await?;
+        Ok((worker, answer))
+    }
+
+    /// Hands a run to the least loaded worker that takes it.
+    async fn hand_over(
+        &self,
+        tenant: &str,
+        app: &str,
+        redrive: &pb::RedriveCall,
+        within: Option<Duration>,
+    ) -> Result<(Arc<Worker>, Answer), WorkerError> {
+        let run = RunId(redrive.run_id.clone());
+        let accept_within = within.map_or(self.config.accept_within, |within| within.min(self.config.accept_within));
         let mut refused = None;
-        for worker in self.with_room(&identity.tenant, &identity.app)? {
+        for worker in self.with_room(tenant, app)? {
             // Before it answers, so that the next run goes to somebody else.
-            worker.add_run(&run.id);
-            let call = Call::Redrive(pb::RedriveCall {
-                run_id: run.id.0.clone(),
-                app_name: identity.app.clone(),
-                user_id: identity.user.clone(),
-                session_id: identity.session.clone(),
-                invocation_id: identity.invocation.clone(),
-                input_json: run.input_json.clone(),
-                reason: reason.to_owned(),
-                tenant_id: identity.tenant.clone(),
-            });
-            match worker.ask(self.next_call_id(), call, self.config.accept_within).await {
-                Ok(Answer::Accepted(_)) => return Ok(()),
-                Ok(_) => return Err(worker.misunderstood()),
+            worker.add_run(&run);
+            let call = Call::Redrive(redrive.clone());
+            match worker.ask(self.next_call_id(), call, accept_within).await {
+                Ok(answer) => return Ok((worker, answer)),
                 Err(error @ WorkerError::Refused { retryable, .. }) => {
-                    worker.drop_run(&run.id);
+                    worker.drop_run(&run);
                     if !retryable {
                         return Err(error);
                     }
@@ -57,53 +118,9 @@ impl Workers for WorkerHub {
                 Err(error) => return Err(error),
             }
         }
-        Err(refused.unwrap_or_else(|| busy(&identity.app)))
+        Err(refused.unwrap_or_else(|| busy(app)))
     }
 
-    async fn status_check(
-        &self,
-        function: &str,
-        effect: &EffectCall,
-        reference: &str,
-    ) -> Result<StatusAnswer, WorkerError> {
-        let worker = self.who_knows(function, effect)?;
-        let call = Call::StatusCheck(pb::StatusCheckCall {
-            function: function.to_owned(),
-            effect: Some(calls::effect(effect)),
-            external_ref: reference.to_owned(),
-        });
-        match worker.ask(self.next_call_id(), call, self.config.answer_within).await? {
-            Answer::Status(answer) => Ok(calls::status_answer(answer)),
-            _ => Err(worker.misunderstood()),
-        }
-    }
-
-    async fn compensate(&self, function: &str, obligation: &ObligationCall) -> Result<CompensateAnswer, WorkerError> {
-        let worker = self.who_knows(function, &obligation.effect)?;
-        let call = Call::Compensate(calls::compensate(function, obligation));
-        match worker.ask(self.next_call_id(), call, self.config.answer_within).await? {
-            Answer::Compensate(answer) => Ok(calls::compensate_answer(answer)),
-            _ => Err(worker.misunderstood()),
-        }
-    }
-
-    async fn timer(&self, tenant: &str, app: &str, call: &TimerCall) -> Result<(), WorkerError> {
-        let worker = self.next(self.of_app(tenant, app)).ok_or_else(|| nobody(app))?;
-        let call = Call::Timer(pb::TimerCall {
-            run_id: call.run.0.clone(),
-            timer_id: call.timer.clone(),
-            kind: call.kind.clone(),
-            payload_json: call.payload_json.clone(),
-            fire_at_ms: call.fire_at_ms,
-        });
-        match worker.ask(self.next_call_id(), call, self.config.answer_within).await? {
-            Answer::Timer(_) => Ok(()),
-            _ => Err(worker.misunderstood()),
-        }
-    }
-}
-
-impl WorkerHub {
     /// The workers of an app that have room for a run, the least loaded first.
     fn with_room(&self, tenant: &str, app: &str) -> Result<Vec<Arc<Worker>>, WorkerError> {
         let workers = self.of_app(tenant, app);
@@ -116,15 +133,15 @@ impl WorkerHub {
         Ok(loads.into_iter().map(|(_, worker)| worker).collect())
     }
 
-    /// A worker of the effect's app that has said it knows the function. They take turns.
-    fn who_knows(&self, function: &str, effect: &EffectCall) -> Result<Arc<Worker>, WorkerError> {
-        let mut workers = self.of_app(&effect.tenant, &effect.app);
+    /// A worker of the app that has said it knows the function. They take turns.
+    fn who_knows(&self, function: &str, tenant: &str, app: &str) -> Result<Arc<Worker>, WorkerError> {
+        let mut workers = self.of_app(tenant, app);
         if workers.is_empty() {
-            return Err(nobody(&effect.app));
+            return Err(nobody(app));
         }
         workers.retain(|worker| worker.knows(function));
         self.next(workers).ok_or_else(|| WorkerError::Refused {
-            worker: format!("of app {:?}", effect.app),
+            worker: format!("of app {app:?}"),
             code: "unknown_function".to_owned(),
             message: format!("no attached worker has listed {function:?} among its functions"),
             retryable: true,

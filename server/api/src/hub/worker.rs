@@ -15,10 +15,10 @@ use super::WorkerInfo;
 
 /// The worker's side of its stream.
 pub(super) type Outgoing = mpsc::Sender<Result<pb::WorkerCall, Status>>;
-pub(super) type Answer = pb::worker_answer::Answer;
+pub(crate) type Answer = pb::worker_answer::Answer;
 
-pub(super) struct Worker {
-    pub(super) id: String,
+pub(crate) struct Worker {
+    pub(crate) id: String,
     pub(super) tenant: String,
     pub(super) app: String,
     sdk: String,

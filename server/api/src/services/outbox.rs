@@ -23,11 +23,10 @@ pub(super) async fn list_effects_to_dispatch(
     asked: pb::ListEffectsToDispatchRequest,
 ) -> Result<pb::ListEffectsToDispatchResponse, TapeError> {
     let most = limit(asked.limit, 200, 1000);
+    let looked_at = if asked.connector.is_empty() { most } else { HINTS_MAX };
     let work = DueWork {
-        kind: DueKind::Outbox,
-        apps: None,
         ahead_ms: ahead(cx, asked.now_ms),
-        limit: if asked.connector.is_empty() { most } else { HINTS_MAX },
+        ..DueWork::all(DueKind::Outbox, looked_at)
     };
     let mut effects = Vec::new();
     for due in cx.engine.due_work(&work).await? {
@@ -58,6 +57,7 @@ pub(super) async fn claim_effect_dispatch(
         owner: asked.claimer,
         ttl_ms: asked.lease_ttl_ms,
         two_phase: asked.two_phase,
+        connectors: None,
     };
     let claimed = cx.engine.execute(&command, origin.trace).await?;
     Ok(pb::ClaimEffectDispatchResponse {

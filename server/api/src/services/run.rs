@@ -153,10 +153,8 @@ pub(super) async fn list_runs_to_recover(
     asked: pb::ListRunsToRecoverRequest,
 ) -> Result<pb::ListRunsToRecoverResponse, TapeError> {
     let work = DueWork {
-        kind: DueKind::Recovery,
-        apps: None,
         ahead_ms: ahead(cx, asked.now_ms),
-        limit: limit(asked.limit, 100, 1000),
+        ..DueWork::all(DueKind::Recovery, limit(asked.limit, 100, 1000))
     };
     let mut runs = Vec::new();
     for due in cx.engine.due_work(&work).await? {

@@ -59,6 +59,7 @@ async fn reactors(cx: &Cx) -> Result<Vec<pb::ReactorStats>, TapeError> {
             kind: kind.reactor().to_owned(),
             due: signed(due),
             oldest_due_at_ms: moment(oldest),
+            remote: remotes(cx, kind),
             ..pb::ReactorStats::default()
         };
         if let Some(report) = reports.iter().find(|report| report.kind == kind) {
@@ -71,6 +72,16 @@ async fn reactors(cx: &Cx) -> Result<Vec<pb::ReactorStats>, TapeError> {
         all.push(stats);
     }
     Ok(all)
+}
+
+fn remotes(cx: &Cx, kind: DueKind) -> Vec<pb::RemoteReactorStats> {
+    let known = cx.remotes.of(kind, cx.engine.now()).into_iter();
+    let shown = known.map(|one| pb::RemoteReactorStats {
+        reactor_id: one.id,
+        last_seen_at_ms: one.last_seen.0,
+        passes: signed(one.passes),
+    });
+    shown.collect()
 }
 
 fn workers(cx: &Cx) -> Vec<pb::WorkerStats> {
@@ -98,13 +109,11 @@ fn connector(info: ConnectorInfo) -> pb::ConnectorStats {
     }
 }
 
-/// Outbox effects that wait for a connector which is not loaded here.
+/// Outbox effects that wait for a connector which is loaded neither here nor at a reactor that asks here.
 async fn unserved(cx: &Cx) -> Result<Vec<pb::UnservedEffect>, TapeError> {
     let work = DueWork {
-        kind: DueKind::Outbox,
-        apps: None,
         ahead_ms: ALWAYS_MS,
-        limit: WAITING_MAX,
+        ..DueWork::all(DueKind::Outbox, WAITING_MAX)
     };
     let mut unserved = Vec::new();
     for due in cx.engine.due_work(&work).await? {
@@ -113,7 +122,8 @@ async fn unserved(cx: &Cx) -> Result<Vec<pb::UnservedEffect>, TapeError> {
             continue;
         };
         let intent = effect.intent;
-        if cx.connectors.describe(&due.tenant, &intent.connector).is_none() {
+        let here = cx.connectors.describe(&due.tenant, &intent.connector).is_some();
+        if !here && !cx.remotes.serve(&due.tenant, &intent.connector, cx.engine.now()) {
             unserved.push(pb::UnservedEffect {
                 run_id: due.run.0,
                 idempotency_key: intent.key.0,

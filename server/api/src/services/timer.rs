@@ -52,10 +52,8 @@ pub(super) async fn list_due_timers(
     asked: pb::ListDueTimersRequest,
 ) -> Result<pb::ListDueTimersResponse, TapeError> {
     let work = DueWork {
-        kind: DueKind::Timers,
-        apps: None,
         ahead_ms: ahead(cx, asked.now_ms),
-        limit: limit(asked.limit, 200, 1000),
+        ..DueWork::all(DueKind::Timers, limit(asked.limit, 200, 1000))
     };
     // Fresh, so that of two callers only one gets a timer.
     let claimer = format!("list-due-timers:{}", cx.engine.fresh());

@@ -287,12 +287,6 @@ async fn what_is_not_served_says_so() {
         Code::Unimplemented,
         "TAPE-A003",
     );
-    let mut reactors = pb::reactors_client::ReactorsClient::new(server.channel.clone());
-    refused(
-        reactors.due(pb::DueRequest::default()).await,
-        Code::Unimplemented,
-        "TAPE-A003",
-    );
     let mut connectors = pb::connectors_client::ConnectorsClient::new(server.channel.clone());
     refused(
         connectors.list_connectors(pb::ListConnectorsRequest::default()).await,

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tape_api::HubConfig;
 use tape_connector_port::{EffectCall, StatusAnswer};
-use tape_core::RunId;
+use tape_core::{RunId, Time};
 use tape_engine::EngineConfig;
-use tape_port::{TimerCall, WorkerError, Workers};
+use tape_port::{RecoveryTask, TimerTask, WorkerError, Workers};
 use tape_proto::v1::worker_answer::Answer;
 use tape_proto::v1::worker_call::Call;
 use tape_proto::v1::worker_message::Message;
@@ -92,7 +92,12 @@ impl Stream {
     }
 }
 
-async fn started(server: &TestServer, invocation: &str) -> tape_core::run::Run {
+/// A worker of the app that stays as long as this is held.
+pub(crate) async fn attached(server: &TestServer, id: &str) -> impl Sized + use<> {
+    Stream::attach(server, hello(id, 1)).await
+}
+
+async fn started(server: &TestServer, invocation: &str) -> RecoveryTask {
     let request = pb::StartRunRequest {
         app_name: "app".into(),
         user_id: "user".into(),
@@ -109,7 +114,14 @@ async fn started(server: &TestServer, invocation: &str) -> tape_core::run::Run {
         .unwrap()
         .into_inner()
         .run_id;
-    server.engine.run(&RunId(run)).await.unwrap()
+    let run = server.engine.run(&RunId(run)).await.unwrap();
+    RecoveryTask {
+        run: run.id,
+        identity: run.identity,
+        input_json: run.input_json,
+        new: true,
+        tries: 1,
+    }
 }
 
 async fn status(server: &TestServer, run: &RunId) -> pb::RunStatus {
@@ -157,7 +169,7 @@ async fn a_run_goes_to_the_worker_with_the_least_to_do() {
     redriven.unwrap();
     assert_eq!(
         (call.run_id.as_str(), call.invocation_id.as_str()),
-        (run.id.as_str(), "i-1")
+        (run.run.as_str(), "i-1")
     );
     assert_eq!((call.input_json.as_str(), call.reason.as_str()), (r#""go""#, "started"));
 
@@ -165,11 +177,11 @@ async fn a_run_goes_to_the_worker_with_the_least_to_do() {
     let other = started(&server, "i-2").await;
     let (redriven, call) = tokio::join!(server.hub.redrive(&other, "started"), second.accept_redrive());
     redriven.unwrap();
-    assert_eq!(call.run_id, other.id.0);
+    assert_eq!(call.run_id, other.run.0);
     let third = started(&server, "i-3").await;
     let (redriven, call) = tokio::join!(server.hub.redrive(&third, "started"), first.accept_redrive());
     redriven.unwrap();
-    assert_eq!(call.run_id, third.id.0);
+    assert_eq!(call.run_id, third.run.0);
     let fourth = started(&server, "i-4").await;
     let busy = server.hub.redrive(&fourth, "started").await.unwrap_err();
     assert!(
@@ -209,7 +221,7 @@ async fn a_worker_that_refuses_gives_way_to_the_next() {
     };
     let (redriven, (), call) = tokio::join!(server.hub.redrive(&run, "started"), refuse, second.accept_redrive());
     redriven.unwrap();
-    assert_eq!(call.run_id, run.id.0);
+    assert_eq!(call.run_id, run.run.0);
 }
 
 #[tokio::test]
@@ -224,14 +236,14 @@ async fn a_broken_stream_frees_the_runs_of_its_worker_at_once() {
     let own = server.begin("i-2", "w-1", true).await.run_id;
     // Driven by somebody else: none of the worker's business.
     let others = server.begin("i-3", "elsewhere", true).await.run_id;
-    worker.heartbeat(&[run.id.as_str(), &others]).await;
+    worker.heartbeat(&[run.run.as_str(), &others]).await;
 
     drop(worker);
-    becomes(&server, &run.id, pb::RunStatus::Runnable).await;
+    becomes(&server, &run.run, pb::RunStatus::Runnable).await;
     becomes(&server, &RunId(own), pb::RunStatus::Runnable).await;
     assert_eq!(server.get(&others).await.status(), pb::RunStatus::Running);
     assert!(server.hub.apps().is_empty());
-    let state = server.get(run.id.as_str()).await;
+    let state = server.get(run.run.as_str()).await;
     assert_eq!((state.fence, state.lease_owner.as_str()), (1, ""));
 }
 
@@ -357,12 +369,12 @@ async fn functions_are_asked_of_those_who_list_them() {
 async fn an_unanswered_call_is_lost_when_its_worker_dies() {
     let server = TestServer::start().await;
     let mut worker = Stream::attach(&server, hello("w-1", 4)).await;
-    let timer = TimerCall {
+    let timer = TimerTask {
         run: RunId("r-1".into()),
-        timer: "t".into(),
+        id: "t".into(),
         kind: "mine".into(),
         payload_json: "{}".into(),
-        fire_at_ms: 5,
+        fire_at: Time(5),
     };
     let die = async {
         let (_, call) = worker.next().await;

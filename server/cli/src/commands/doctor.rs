@@ -212,10 +212,10 @@ fn reactors(stats: &Stats) -> Vec<Check> {
     let now_ms = crate::commands::status::now_ms(stats, &[]);
     let check = |one: &ReactorStats| {
         let lag_ms = if one.due == 0 { 0 } else { now_ms - one.oldest_due_at_ms };
-        if !one.enabled {
+        if !one.enabled && one.remote.is_empty() {
             return Check::bad(
-                format!("reactor {} does not run here", one.kind),
-                "Start it here (tape-server --reactors all), or make sure that another process runs it.",
+                format!("reactor {} does not run", one.kind),
+                "Start it here (tape-server --reactors all), or in a process of its own (tape-reactor).",
             );
         }
         if lag_ms > LAG_MAX_MS {
@@ -234,7 +234,12 @@ fn reactors(stats: &Stats) -> Vec<Check> {
                 format!("`tape status` tells what waits.{why}"),
             );
         }
-        Check::fine(format!("reactor {} runs, {} due", one.kind, one.due))
+        let elsewhere = if one.enabled {
+            String::new()
+        } else {
+            format!(" in {} other process(es)", one.remote.len())
+        };
+        Check::fine(format!("reactor {} runs{elsewhere}, {} due", one.kind, one.due))
     };
     stats.reactors.iter().map(check).collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use console::Term;
 use serde::Serialize;
-use tape_client::{Effect, EffectStatus, Run, RunFilter, RunStatus, Stats, TapeClient};
+use tape_client::{Effect, EffectStatus, ReactorStats, Run, RunFilter, RunStatus, Stats, TapeClient};
 use tokio::time::sleep;
 
 use crate::cx::Cx;
@@ -206,11 +206,8 @@ fn server_block(look: &Look, now_ms: i64) -> String {
     let reactors: Vec<String> = stats
         .reactors
         .iter()
-        .filter(|one| one.enabled)
-        .map(|one| match one.due {
-            0 => one.kind.clone(),
-            due => format!("{} ({due} due, {})", one.kind, ui::age(now_ms - one.oldest_due_at_ms)),
-        })
+        .filter(|one| one.enabled || !one.remote.is_empty() || one.due > 0)
+        .map(|one| reactor(one, now_ms))
         .collect();
     let workers: Vec<String> = stats
         .workers
@@ -238,6 +235,25 @@ fn server_block(look: &Look, now_ms: i64) -> String {
         listed(workers),
         listed(connectors)
     )
+}
+
+/// `outbox (3 due, 2s; reactor-1)`: what waits, since when, and who works on it elsewhere.
+fn reactor(stats: &ReactorStats, now_ms: i64) -> String {
+    let mut notes = Vec::new();
+    if stats.due > 0 {
+        let age = ui::age(now_ms - stats.oldest_due_at_ms);
+        notes.push(format!("{} due, {age}", stats.due));
+    }
+    let elsewhere = stats.remote.iter();
+    notes.extend(elsewhere.map(|one| format!("{}, seen {} ago", one.reactor_id, ui::age(now_ms - one.last_seen_at_ms))));
+    if !stats.enabled && stats.remote.is_empty() {
+        notes.push("nobody runs it".to_owned());
+    }
+    if notes.is_empty() {
+        stats.kind.clone()
+    } else {
+        format!("{} ({})", stats.kind, notes.join("; "))
+    }
 }
 
 fn runs_block(look: &Look, now_ms: i64) -> String {

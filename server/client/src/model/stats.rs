@@ -45,6 +45,19 @@ pub struct ReactorStats {
     pub errors: i64,
     /// The last of these errors.
     pub last_error: String,
+    /// Reactors of this kind in other processes that asked for work lately.
+    pub remote: Vec<RemoteReactorStats>,
+}
+
+/// A reactor in a process of its own.
+#[derive(Clone, Debug, Serialize)]
+pub struct RemoteReactorStats {
+    /// Its name.
+    pub reactor_id: String,
+    /// When it last asked for work.
+    pub last_seen_at_ms: i64,
+    /// How often, since the server started.
+    pub passes: i64,
 }
 
 /// One attached worker.
@@ -116,6 +129,17 @@ impl From<pb::ReactorStats> for ReactorStats {
             passes: reactor.passes,
             errors: reactor.errors,
             last_error: reactor.last_error,
+            remote: reactor.remote.into_iter().map(RemoteReactorStats::from).collect(),
+        }
+    }
+}
+
+impl From<pb::RemoteReactorStats> for RemoteReactorStats {
+    fn from(reactor: pb::RemoteReactorStats) -> Self {
+        Self {
+            reactor_id: reactor.reactor_id,
+            last_seen_at_ms: reactor.last_seen_at_ms,
+            passes: reactor.passes,
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct ClaimDispatch {
     pub ttl_ms: i64,
     /// The dispatcher marks by itself; otherwise it counts as sent from the claim on.
     pub two_phase: bool,
+    /// Only through one of these connectors; none = through any. A claim that ran out is ended all the same.
+    pub connectors: Option<Vec<String>>,
 }
 
 /// An effect, and whether the claim was granted.
@@ -145,7 +147,9 @@ impl Command for ClaimDispatch {
         }
         let effect = draft.effect(&self.key)?;
         let free = match &effect.state {
-            EffectState::Pending { next } => effect.intent.mode == Mode::Outbox && *next <= now,
+            EffectState::Pending { next } => {
+                effect.intent.mode == Mode::Outbox && *next <= now && self.serves(&effect.intent.connector)
+            }
             _ => false,
         };
         if !free {
@@ -182,6 +186,14 @@ impl Command for ClaimDispatch {
             draft.journal(&self.run, Note::effect(Kind::EffectSent, &effect, &payload))?;
         }
         Ok(ClaimedDispatch { acquired: true, effect })
+    }
+}
+
+impl ClaimDispatch {
+    fn serves(&self, connector: &String) -> bool {
+        self.connectors
+            .as_ref()
+            .is_none_or(|connectors| connectors.contains(connector))
     }
 }
 

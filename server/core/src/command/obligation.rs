@@ -183,6 +183,8 @@ impl Command for ClaimObligation {
             owner: self.owner.clone(),
             expires: now.after(ttl_ms),
         };
+        // Whoever held it before went away: the claim is the mark, so it may have been undone.
+        obligation.in_doubt |= matches!(obligation.state, ObligationState::Committed(_));
         moved(&mut obligation, ObligationEvent::Claimed(claim))?;
         obligation.attempts += 1;
         let payload = json!({ "owner": self.owner, "attempt": obligation.attempts, "obligation": self.seq });

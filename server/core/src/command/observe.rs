@@ -12,7 +12,7 @@ use crate::id::{EffectKey, RunId};
 use crate::journal::Kind;
 use crate::json::check_payload;
 use crate::lease::{CLAIM_MS, Claim};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Status};
 use crate::row::RowKey;
 
 /// Takes an effect in doubt in order to ask the upstream about it.
@@ -35,6 +35,8 @@ pub struct RecordObservation {
     pub run: RunId,
     /// Effect.
     pub key: EffectKey,
+    /// The claim under which it was asked; none = by the word of somebody who needs none.
+    pub owner: Option<String>,
     /// What it said.
     pub observation: Observation,
     /// What happens to an effect that is not idempotent and absent.
@@ -144,7 +146,7 @@ impl Command for RecordObservation {
     fn decide(&self, draft: &mut Draft) -> Result<Effect, Refusal> {
         let now = draft.now();
         let effect = draft.effect(&self.key)?.clone();
-        if effect.state.settled() {
+        if effect.state.settled() || self.is_recorded(&effect)? {
             return Ok(effect);
         }
         match &self.observation {
@@ -247,6 +249,27 @@ impl Command for RecordObservation {
 }
 
 impl RecordObservation {
+    /// Whether the answer that was asked for under the claim is recorded: then the claim is over.
+    ///
+    /// An answer that comes too late is refused: what the books said before somebody else asked may not be so any more.
+    fn is_recorded(&self, effect: &Effect) -> Result<bool, Refusal> {
+        let Some(owner) = &self.owner else { return Ok(false) };
+        match effect.claim() {
+            Some(claim) if claim.owner == *owner => Ok(false),
+            Some(claim) => Err(Refusal::new(
+                Status::Aborted,
+                "TAPE-E013",
+                format!(
+                    "The upstream is asked about effect {} by {:?}, not by {owner:?} any more.",
+                    self.key, claim.owner
+                ),
+                "Stop: record nothing. Whoever asks now has a newer answer.",
+            )
+            .held_by(&claim.owner, 0)),
+            None => Ok(true),
+        }
+    }
+
     fn present(&self, draft: &mut Draft, booking: &Booking) -> Result<Effect, Refusal> {
         check_payload("response_json", &booking.response_json)?;
         let effect = draft.move_effect(&self.key, EffectEvent::Present, |effect| {

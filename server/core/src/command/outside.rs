@@ -151,6 +151,7 @@ impl Command for RecordFinding {
         let observe = |observation| RecordObservation {
             run: self.run.clone(),
             key: self.key.clone(),
+            owner: None,
             observation,
             if_absent: IfAbsent::Fail,
             surplus: None,

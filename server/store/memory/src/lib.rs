@@ -108,11 +108,8 @@ impl Store for MemoryStore {
     async fn due(&self, query: &DueQuery) -> Result<Vec<DueRow>, StoreError> {
         let mut due: Vec<DueRow> = Vec::new();
         for (id, entity) in self.state().iter() {
-            if query
-                .apps
-                .as_ref()
-                .is_some_and(|apps| !apps.contains(&entity.listing.app))
-            {
+            let wants = |wanted: &Option<Vec<String>>, has: &String| wanted.as_ref().is_none_or(|all| all.contains(has));
+            if !wants(&query.tenants, &entity.listing.tenant) || !wants(&query.apps, &entity.listing.app) {
                 continue;
             }
             for (key, _, hint) in entity.rows.values() {
@@ -132,8 +129,8 @@ impl Store for MemoryStore {
         Ok(due)
     }
 
-    async fn next_due(&self, kind: DueKind) -> Result<Option<Time>, StoreError> {
-        Ok(hints(&self.state(), kind).min())
+    async fn next_due(&self, kind: DueKind, after: Time) -> Result<Option<Time>, StoreError> {
+        Ok(hints(&self.state(), kind).filter(|at| *at > after).min())
     }
 
     async fn tasks_due(&self, query: &QueueQuery) -> Result<Vec<RowKey>, StoreError> {

@@ -126,8 +126,10 @@ impl Store for PostgresStore {
         sql.push_bind(i16::from(query.kind as u8))
             .push(" AND r.due_at <= ")
             .push_bind(query.until.0);
-        if let Some(apps) = &query.apps {
-            sql.push(" AND e.app = ANY(").push_bind(apps.as_slice()).push(")");
+        for (column, wanted) in [(" AND e.tenant = ANY(", &query.tenants), (" AND e.app = ANY(", &query.apps)] {
+            if let Some(wanted) = wanted {
+                sql.push(column).push_bind(wanted.as_slice()).push(")");
+            }
         }
         sql.push(" ORDER BY r.due_at, e.kind, e.id COLLATE \"C\" LIMIT ")
             .push_bind(i64::from(query.limit));
@@ -148,9 +150,10 @@ impl Store for PostgresStore {
             .collect()
     }
 
-    async fn next_due(&self, kind: DueKind) -> Result<Option<Time>, StoreError> {
-        let at: Option<i64> = sqlx::query_scalar("SELECT min(due_at) FROM rows WHERE due_kind = $1")
+    async fn next_due(&self, kind: DueKind, after: Time) -> Result<Option<Time>, StoreError> {
+        let at: Option<i64> = sqlx::query_scalar("SELECT min(due_at) FROM rows WHERE due_kind = $1 AND due_at > $2")
             .bind(i16::from(kind as u8))
+            .bind(after.0)
             .fetch_one(&self.pool)
             .await
             .map_err(unavailable)?;

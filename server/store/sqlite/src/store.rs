@@ -138,11 +138,11 @@ impl Store for SqliteStore {
         sql.push_bind(query.kind as u8)
             .push(" AND r.due_at <= ")
             .push_bind(query.until.0);
-        if let Some(apps) = &query.apps {
-            sql.push(" AND e.app IN (");
-            let mut list = sql.separated(", ");
-            for app in apps {
-                list.push_bind(app);
+        for (column, wanted) in [(" AND e.tenant IN (", &query.tenants), (" AND e.app IN (", &query.apps)] {
+            let Some(wanted) = wanted else { continue };
+            let mut list = sql.push(column).separated(", ");
+            for one in wanted {
+                list.push_bind(one);
             }
             sql.push(")");
         }
@@ -165,9 +165,10 @@ impl Store for SqliteStore {
             .collect()
     }
 
-    async fn next_due(&self, kind: DueKind) -> Result<Option<Time>, StoreError> {
-        let at: Option<i64> = sqlx::query_scalar("SELECT min(due_at) FROM rows WHERE due_kind = ?")
+    async fn next_due(&self, kind: DueKind, after: Time) -> Result<Option<Time>, StoreError> {
+        let at: Option<i64> = sqlx::query_scalar("SELECT min(due_at) FROM rows WHERE due_kind = ? AND due_at > ?")
             .bind(kind as u8)
+            .bind(after.0)
             .fetch_one(&self.readers)
             .await
             .map_err(unavailable)?;
