@@ -118,13 +118,19 @@ mod tests {
         let config = args.config().unwrap();
         let kinds: Vec<_> = config.reactors.keys().copied().collect();
         assert_eq!(kinds, [DueKind::Outbox, DueKind::Reconcile]);
-        assert_eq!((config.url.as_str(), config.apps.as_slice()), ("tape://there:1", &["a".to_owned()][..]));
+        assert_eq!(
+            (config.url.as_str(), config.apps.as_slice()),
+            ("tape://there:1", &["a".to_owned()][..])
+        );
         assert_eq!(config.reactors[&DueKind::Outbox].claim_ms, 2000);
     }
 
     #[test]
     fn a_reactor_that_there_is_not_is_refused_by_name() {
-        let error = Args::try_parse_from(["tape-reactor", "outbx"]).err().unwrap().to_string();
+        let error = Args::try_parse_from(["tape-reactor", "outbx"])
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("outbx") && error.contains("outbox"), "{error}");
         assert!(Args::try_parse_from(["tape-reactor"]).is_err());
     }

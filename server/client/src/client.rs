@@ -39,10 +39,13 @@ impl TapeClient {
     /// # Errors
     /// [`ClientError::Url`], or [`ClientError::Unreachable`] when nothing listens there.
     pub async fn connect(url: &str) -> Result<Self, ClientError> {
-        let channel = endpoint(url)?.connect().await.map_err(|error| ClientError::Unreachable {
-            url: url.to_owned(),
-            reason: root_cause(&error),
-        })?;
+        let channel = endpoint(url)?
+            .connect()
+            .await
+            .map_err(|error| ClientError::Unreachable {
+                url: url.to_owned(),
+                reason: root_cause(&error),
+            })?;
         Ok(Self {
             url: url.to_owned(),
             tape: Tape::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),

@@ -129,7 +129,7 @@ impl Node {
         }
         let owner = format!("server-{}", engine.fresh());
         let crew = Crew {
-            tape: engine.clone(),
+            tape: engine,
             connectors,
             workers: hub.clone(),
             board,

@@ -12,9 +12,7 @@ use tape_client::{RemoteConfig, RemoteTape};
 use tape_connector_port::Connectors;
 use tape_core::DueKind;
 use tape_port::{Luck as _, Tape, Workers};
-use tape_reactors::{
-    Compensation, Driver, Identity, Outbox, Reactor, Reconciler, Recovery, ReportBoard, Timers,
-};
+use tape_reactors::{Compensation, Driver, Identity, Outbox, Reactor, Reconciler, Recovery, ReportBoard, Timers};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -73,7 +71,12 @@ pub async fn run_reactors(config: ReactorNodeConfig, shutdown: CancellationToken
     };
     let kinds: Vec<DueKind> = config.reactors.keys().copied().collect();
     let names: Vec<&str> = kinds.iter().map(|kind| kind.reactor()).collect();
-    tracing::info!(reactor = reactor_id, kinds = names.join(","), server = config.url, "reacting");
+    tracing::info!(
+        reactor = reactor_id,
+        kinds = names.join(","),
+        server = config.url,
+        "reacting"
+    );
 
     let (reacting, listening) = (TaskTracker::new(), TaskTracker::new());
     let (stop, deaf) = (shutdown.clone(), CancellationToken::new());

@@ -92,7 +92,11 @@ impl Outbox {
             }
         };
         let (outcome, evidence_json, version) = match called {
-            None => (given_back(mark.begun.load(Ordering::Relaxed)), String::new(), String::new()),
+            None => (
+                given_back(mark.begun.load(Ordering::Relaxed)),
+                String::new(),
+                String::new(),
+            ),
             Some(Ok(Called {
                 outcome,
                 evidence,

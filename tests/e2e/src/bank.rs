@@ -57,14 +57,33 @@ impl Bank {
         books["wires"].as_array().expect("a list of wires").clone()
     }
 
+    /// Says how it answers the next order.
+    ///
+    /// # Panics
+    /// When it does not take that.
+    pub fn control(&self, json: &str) {
+        let said = self.send("POST", "/control", json).expect("the bank answers");
+        assert!(said.starts_with("HTTP/1.1 204"), "{said}");
+    }
+
     fn ask(&self, path: &str) -> Option<Value> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: bank\r\nconnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
+        let answer = self.send("GET", path, "")?;
         let (_, body) = answer.split_once("\r\n\r\n")?;
         serde_json::from_str(body).ok()
+    }
+
+    fn send(&self, method: &str, path: &str, json: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        let length = json.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: bank\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{json}"
+        )
+        .ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
     }
 }
 

@@ -11,10 +11,12 @@
 mod bank;
 mod binaries;
 mod project;
+mod service;
 
 pub use bank::Bank;
 pub use binaries::{binary, tape};
 pub use project::{Dev, Project};
+pub use service::{Server, Service};
 
 use std::net::TcpListener;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -51,16 +53,20 @@ impl Drop for Turn {
 }
 
 /// The end of a wait.
-pub(crate) struct Deadline(Instant);
+pub struct Deadline(Instant);
 
 impl Deadline {
+    /// From now on.
+    #[must_use]
     #[allow(clippy::disallowed_methods, reason = "real processes are waited for in real time")]
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self(Instant::now() + WAIT_MAX)
     }
 
+    /// Whether it was waited for long enough.
+    #[must_use]
     #[allow(clippy::disallowed_methods, reason = "real processes are waited for in real time")]
-    pub(crate) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         Instant::now() > self.0
     }
 }

@@ -30,7 +30,10 @@ impl Workers for WorkerHub {
 
     async fn redrive(&self, task: &RecoveryTask, reason: &str) -> Result<(), WorkerError> {
         let (identity, call) = (&task.identity, calls::redrive(task, reason));
-        match self.put(&identity.tenant, &identity.app, Call::Redrive(call), None).await? {
+        match self
+            .put(&identity.tenant, &identity.app, Call::Redrive(call), None)
+            .await?
+        {
             (_, Answer::Accepted(_)) => Ok(()),
             (worker, _) => Err(worker.misunderstood()),
         }
@@ -55,7 +58,10 @@ impl Workers for WorkerHub {
 
     async fn compensate(&self, function: &str, obligation: &ObligationCall) -> Result<CompensateAnswer, WorkerError> {
         let (effect, call) = (&obligation.effect, calls::compensate(function, obligation));
-        match self.put(&effect.tenant, &effect.app, Call::Compensate(call), None).await? {
+        match self
+            .put(&effect.tenant, &effect.app, Call::Compensate(call), None)
+            .await?
+        {
             (_, Answer::Compensate(answer)) => Ok(calls::compensate_answer(answer)),
             (worker, _) => Err(worker.misunderstood()),
         }
@@ -99,7 +105,9 @@ impl WorkerHub {
         within: Option<Duration>,
     ) -> Result<(Arc<Worker>, Answer), WorkerError> {
         let run = RunId(redrive.run_id.clone());
-        let accept_within = within.map_or(self.config.accept_within, |within| within.min(self.config.accept_within));
+        let accept_within = within.map_or(self.config.accept_within, |within| {
+            within.min(self.config.accept_within)
+        });
         let mut refused = None;
         for worker in self.with_room(tenant, app)? {
             // Before it answers, so that the next run goes to somebody else.

@@ -122,7 +122,14 @@ async fn claim(cx: &Cx, asked: pb::ClaimRequest) -> Result<pb::ClaimResponse, Ta
                 at_once: asked.at_once,
             };
             let task = tape.claim_recovery(command).await?;
-            task.map(|task| (DueKind::Recovery, String::new(), 0, Task::Recovery(work::recovery(&task))))
+            task.map(|task| {
+                (
+                    DueKind::Recovery,
+                    String::new(),
+                    0,
+                    Task::Recovery(work::recovery(&task)),
+                )
+            })
         }
         About::Outbox(key) => {
             let command = ClaimDispatch {
@@ -134,7 +141,14 @@ async fn claim(cx: &Cx, asked: pb::ClaimRequest) -> Result<pb::ClaimResponse, Ta
                 connectors: asked.connectors.map(|connectors| connectors.names),
             };
             let task = tape.claim_dispatch(command).await?;
-            task.map(|task| (DueKind::Outbox, key.0, task.attempt, Task::Dispatch(work::dispatch(&task))))
+            task.map(|task| {
+                (
+                    DueKind::Outbox,
+                    key.0,
+                    task.attempt,
+                    Task::Dispatch(work::dispatch(&task)),
+                )
+            })
         }
         About::Reconcile(key) => {
             let command = ClaimCheck {
@@ -166,7 +180,12 @@ async fn claim(cx: &Cx, asked: pb::ClaimRequest) -> Result<pb::ClaimResponse, Ta
             let task = tape.claim_compensation(claim).await?;
             task.map(|task| {
                 let seq = task.seq.to_string();
-                (DueKind::Compensation, seq, 0, Task::Compensation(work::compensation(&task)))
+                (
+                    DueKind::Compensation,
+                    seq,
+                    0,
+                    Task::Compensation(work::compensation(&task)),
+                )
             })
         }
     };
@@ -334,7 +353,11 @@ async fn call_worker(cx: &Cx, asked: pb::CallWorkerRequest) -> Result<pb::CallWo
             return Err(status::of(refusal.into()));
         }
     };
-    let asked_ms = if asked.timeout_ms <= 0 { ANSWER_MS } else { asked.timeout_ms };
+    let asked_ms = if asked.timeout_ms <= 0 {
+        ANSWER_MS
+    } else {
+        asked.timeout_ms
+    };
     let within = Duration::from_millis(asked_ms.min(ANSWER_MS_MAX).unsigned_abs());
     let (worker_id, answer) = match cx.hub.put(&asked.tenant_id, &asked.app_name, call, Some(within)).await {
         Ok((worker, answer)) => (worker.id.clone(), answer),

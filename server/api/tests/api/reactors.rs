@@ -78,13 +78,25 @@ async fn an_effect_is_found_claimed_marked_and_settled_from_elsewhere() {
     let tape = remote(&server, "r-1");
     let due = tape.due(&DueWork::all(DueKind::Outbox, 10)).await.unwrap();
     assert_eq!(due.len(), 1);
-    assert_eq!((&due[0].run, &due[0].key, due[0].app.as_str()), (&run, &RowKey::Effect(key.clone()), "app"));
+    assert_eq!(
+        (&due[0].run, &due[0].key, due[0].app.as_str()),
+        (&run, &RowKey::Effect(key.clone()), "app")
+    );
     assert_eq!(tape.now(), server.engine.now());
 
     let task = tape.claim_dispatch(claim_of(&run, &key, "r-1")).await.unwrap().unwrap();
-    assert_eq!((task.connector.as_str(), task.attempt, task.call.attempt), ("bank", 1, 1));
+    assert_eq!(
+        (task.connector.as_str(), task.attempt, task.call.attempt),
+        ("bank", 1, 1)
+    );
     assert_eq!(task.call.payload_json, r#"{"amount":"250.00"}"#);
-    assert!(remote(&server, "r-2").claim_dispatch(claim_of(&run, &key, "r-2")).await.unwrap().is_none());
+    assert!(
+        remote(&server, "r-2")
+            .claim_dispatch(claim_of(&run, &key, "r-2"))
+            .await
+            .unwrap()
+            .is_none()
+    );
 
     tape.mark_sent(mark_of(&task, "r-1")).await.unwrap();
     // Said twice, because the first answer was lost: as if once.
@@ -97,7 +109,10 @@ async fn an_effect_is_found_claimed_marked_and_settled_from_elsewhere() {
         ttl_ms: 90_000,
     };
     tape.renew_dispatch(renew).await.unwrap();
-    let claimed_until = server.effect(run.as_str(), key.as_str()).await.dispatch_claim_expires_at_ms;
+    let claimed_until = server
+        .effect(run.as_str(), key.as_str())
+        .await
+        .dispatch_claim_expires_at_ms;
     assert_eq!(claimed_until, server.engine.now().0 + 90_000);
     tape.settle_dispatch(settled(&task, "r-1", confirmed())).await.unwrap();
     let seq = server.seq(run.as_str()).await;
@@ -105,7 +120,10 @@ async fn an_effect_is_found_claimed_marked_and_settled_from_elsewhere() {
     assert_eq!(server.seq(run.as_str()).await, seq, "said twice, recorded once");
 
     let effect = server.effect(run.as_str(), key.as_str()).await;
-    assert_eq!((effect.status(), effect.external_ref.as_str()), (pb::EffectStatus::Confirmed, "bank-1"));
+    assert_eq!(
+        (effect.status(), effect.external_ref.as_str()),
+        (pb::EffectStatus::Confirmed, "bank-1")
+    );
     assert_eq!(effect.attempts[0].connector_version, "1.2.0");
     assert_eq!(effect.attempts[0].evidence_json, r#"{"exchanges":[]}"#);
 }
@@ -115,9 +133,20 @@ async fn what_a_reactor_does_not_serve_it_does_not_get() {
     let server = TestServer::start().await;
     let (run, key) = begun(&server, "i-1", "post").await;
     let tape = remote(&server, "r-1");
-    assert!(tape.claim_dispatch(claim_of(&run, &key, "r-1")).await.unwrap().is_none());
+    assert!(
+        tape.claim_dispatch(claim_of(&run, &key, "r-1"))
+            .await
+            .unwrap()
+            .is_none()
+    );
     assert_eq!(server.effect(run.as_str(), key.as_str()).await.dispatch_attempts, 0);
-    let unserved = server.admin.clone().stats(pb::StatsRequest {}).await.unwrap().into_inner();
+    let unserved = server
+        .admin
+        .clone()
+        .stats(pb::StatsRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(unserved.unserved_effects[0].connector, "post");
 
     // Somebody who serves it asks: then somebody does, and people see who.
@@ -129,13 +158,28 @@ async fn what_a_reactor_does_not_serve_it_does_not_get() {
         ..DueWork::all(DueKind::Outbox, 10)
     };
     tape.due(&work).await.unwrap();
-    let stats = server.admin.clone().stats(pb::StatsRequest {}).await.unwrap().into_inner();
+    let stats = server
+        .admin
+        .clone()
+        .stats(pb::StatsRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     assert!(stats.unserved_effects.is_empty());
     let outbox = stats.reactors.iter().find(|one| one.kind == "outbox").unwrap();
     assert_eq!((outbox.due, outbox.remote.len()), (1, 1));
-    assert_eq!((outbox.remote[0].reactor_id.as_str(), outbox.remote[0].passes), ("r-1", 1));
+    assert_eq!(
+        (outbox.remote[0].reactor_id.as_str(), outbox.remote[0].passes),
+        ("r-1", 1)
+    );
     server.clock.turn(61_000);
-    let later = server.admin.clone().stats(pb::StatsRequest {}).await.unwrap().into_inner();
+    let later = server
+        .admin
+        .clone()
+        .stats(pb::StatsRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     assert!(later.reactors.iter().all(|one| one.remote.is_empty()));
 }
 
@@ -151,7 +195,11 @@ async fn work_of_other_apps_and_tenants_is_left_alone() {
             apps: names(apps),
             tenants: names(tenants),
         });
-        tape.unwrap().due(&DueWork::all(DueKind::Outbox, 10)).await.unwrap().len()
+        tape.unwrap()
+            .due(&DueWork::all(DueKind::Outbox, 10))
+            .await
+            .unwrap()
+            .len()
     };
     assert_eq!(looks(&["app", "another"], &[]).await, 1);
     assert_eq!(looks(&["another"], &[]).await, 0);
@@ -165,11 +213,18 @@ async fn a_reactor_that_lost_its_claim_is_told() {
     let (slow, quick) = (remote(&server, "r-1"), remote(&server, "r-2"));
     let first = slow.claim_dispatch(claim_of(&run, &key, "r-1")).await.unwrap().unwrap();
     server.clock.turn(61_000);
-    let second = quick.claim_dispatch(claim_of(&run, &key, "r-2")).await.unwrap().unwrap();
+    let second = quick
+        .claim_dispatch(claim_of(&run, &key, "r-2"))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(second.attempt, 2);
     let lost = slow.mark_sent(mark_of(&first, "r-1")).await.unwrap_err();
     assert!(lost.is_lost() && lost.code() == "TAPE-E011", "{lost}");
-    let lost = slow.settle_dispatch(settled(&first, "r-1", confirmed())).await.unwrap_err();
+    let lost = slow
+        .settle_dispatch(settled(&first, "r-1", confirmed()))
+        .await
+        .unwrap_err();
     assert!(lost.is_lost(), "{lost}");
     quick.mark_sent(mark_of(&second, "r-2")).await.unwrap();
 }
@@ -196,10 +251,16 @@ async fn an_answer_of_the_books_that_comes_too_late_is_refused() {
         evidence_json: String::new(),
     };
     let task = slow.claim_check(claim("r-1")).await.unwrap().unwrap();
-    assert_eq!((task.connector.as_str(), task.function.as_str()), ("bank", "tools:check"));
+    assert_eq!(
+        (task.connector.as_str(), task.function.as_str()),
+        ("bank", "tools:check")
+    );
     server.clock.turn(61_000);
     quick.claim_check(claim("r-2")).await.unwrap().unwrap();
-    let late = slow.record_observation(record("r-1", Observation::Absent)).await.unwrap_err();
+    let late = slow
+        .record_observation(record("r-1", Observation::Absent))
+        .await
+        .unwrap_err();
     assert!(late.is_lost() && late.code() == "TAPE-E013", "{late}");
 
     let patience = Observation::Inconclusive {
@@ -216,9 +277,15 @@ async fn an_answer_of_the_books_that_comes_too_late_is_refused() {
         external_ref: "bank-9".into(),
         response_json: "{}".into(),
     };
-    quick.record_observation(record("r-2", Observation::Present(booking))).await.unwrap();
+    quick
+        .record_observation(record("r-2", Observation::Present(booking)))
+        .await
+        .unwrap();
     let effect = server.effect(run.as_str(), key.as_str()).await;
-    assert_eq!((effect.status(), effect.external_ref.as_str()), (pb::EffectStatus::Confirmed, "bank-9"));
+    assert_eq!(
+        (effect.status(), effect.external_ref.as_str()),
+        (pb::EffectStatus::Confirmed, "bank-9")
+    );
 }
 
 #[tokio::test]
@@ -235,7 +302,14 @@ async fn an_undoing_whose_worker_disappeared_is_in_doubt() {
         kind: "reverse".into(),
         ..Default::default()
     };
-    let seq = server.tape.clone().register_compensation(register).await.unwrap().into_inner().seq;
+    let seq = server
+        .tape
+        .clone()
+        .register_compensation(register)
+        .await
+        .unwrap()
+        .into_inner()
+        .seq;
     let claim = |owner: &str| ClaimCompensation {
         run: run.clone(),
         seq: Some(seq),
@@ -244,7 +318,10 @@ async fn an_undoing_whose_worker_disappeared_is_in_doubt() {
     };
     let first = tape.claim_compensation(claim("r-1")).await.unwrap().unwrap();
     assert!(!first.in_doubt);
-    assert_eq!((first.connector.as_str(), first.version.as_deref()), ("bank", Some("1.2.0")));
+    assert_eq!(
+        (first.connector.as_str(), first.version.as_deref()),
+        ("bank", Some("1.2.0"))
+    );
     assert_eq!(first.call.receipt.as_ref().unwrap().external_ref, "bank-1");
     assert!(tape.claim_compensation(claim("r-2")).await.unwrap().is_none());
     // It never comes back: what it did nobody knows, so the upstream is asked first.
@@ -276,7 +353,14 @@ async fn a_run_that_is_compensated_is_worked_off_from_elsewhere() {
         }),
         ..wire(&run, "bank")
     };
-    let key = server.tape.clone().begin_effect(request).await.unwrap().into_inner().idempotency_key;
+    let key = server
+        .tape
+        .clone()
+        .begin_effect(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .idempotency_key;
     let (run, key) = (RunId(run), EffectKey(key));
     let tape = remote(&server, "r-1");
     let task = tape.claim_dispatch(claim_of(&run, &key, "r-1")).await.unwrap().unwrap();
@@ -324,7 +408,10 @@ async fn timers_are_claimed_given_back_and_fired_from_elsewhere() {
     };
     server.tape.clone().set_timer(set).await.unwrap();
     let tape = remote(&server, "r-1");
-    assert_eq!(tape.next_due(DueKind::Timers).await.unwrap(), Some(server.engine.now().after(10)));
+    assert_eq!(
+        tape.next_due(DueKind::Timers).await.unwrap(),
+        Some(server.engine.now().after(10))
+    );
     server.clock.turn(10);
     let (run, id, owner) = (RunId(run), "t".to_owned(), "r-1".to_owned());
     let claim = || ClaimTimer {
@@ -424,7 +511,9 @@ async fn a_server_that_is_not_there_or_says_nothing_is_unavailable() {
         })
         .unwrap();
         let work = DueWork::all(DueKind::Outbox, 1);
-        let answer = tokio::time::timeout(Duration::from_secs(60), tape.due(&work)).await.expect("it gives up by itself");
+        let answer = tokio::time::timeout(Duration::from_secs(60), tape.due(&work))
+            .await
+            .expect("it gives up by itself");
         assert!(matches!(answer, Err(TapeError::Unavailable(_))), "{answer:?}");
     }
     drop(silent);
@@ -487,5 +576,9 @@ async fn bad_requests_are_named() {
         reactor_id: "r".into(),
         kinds: Vec::new(),
     };
-    refused(reactors.watch(watch).await.map(drop), Code::InvalidArgument, "TAPE-V001");
+    refused(
+        reactors.watch(watch).await.map(drop),
+        Code::InvalidArgument,
+        "TAPE-V001",
+    );
 }

@@ -245,7 +245,8 @@ fn reactor(stats: &ReactorStats, now_ms: i64) -> String {
         notes.push(format!("{} due, {age}", stats.due));
     }
     let elsewhere = stats.remote.iter();
-    notes.extend(elsewhere.map(|one| format!("{}, seen {} ago", one.reactor_id, ui::age(now_ms - one.last_seen_at_ms))));
+    notes
+        .extend(elsewhere.map(|one| format!("{}, seen {} ago", one.reactor_id, ui::age(now_ms - one.last_seen_at_ms))));
     if !stats.enabled && stats.remote.is_empty() {
         notes.push("nobody runs it".to_owned());
     }

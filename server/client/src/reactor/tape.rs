@@ -55,7 +55,9 @@ impl Tape for RemoteTape {
         let request = pb::NextDueRequest {
             kind: convert::kind_number(kind).into(),
         };
-        let answer = self.call(request, async |mut it, asked| it.next_due(asked).await).await?;
+        let answer = self
+            .call(request, async |mut it, asked| it.next_due(asked).await)
+            .await?;
         self.told_time(answer.now_ms);
         Ok((answer.next_due_at_ms > 0).then_some(Time(answer.next_due_at_ms)))
     }
@@ -72,7 +74,13 @@ impl Tape for RemoteTape {
     }
 
     async fn no_taker(&self, command: NoTaker) -> Result<(), TapeError> {
-        let lease = self.lease(DueKind::Recovery, &command.run, String::new(), &self.config.reactor_id, 0);
+        let lease = self.lease(
+            DueKind::Recovery,
+            &command.run,
+            String::new(),
+            &self.config.reactor_id,
+            0,
+        );
         let outcome = Settled::Recovery(pb::RecoveryOutcome { error: command.error });
         self.settle(lease, outcome, String::new(), String::new()).await
     }
@@ -94,7 +102,9 @@ impl Tape for RemoteTape {
         let request = pb::MarkSentRequest {
             lease: self.lease(DueKind::Outbox, &command.run, key, &command.owner, command.attempt),
         };
-        self.call(request, async |mut it, asked| it.mark_sent(asked).await).await.map(drop)
+        self.call(request, async |mut it, asked| it.mark_sent(asked).await)
+            .await
+            .map(drop)
     }
 
     async fn renew_dispatch(&self, command: RenewDispatch) -> Result<(), TapeError> {
@@ -103,14 +113,17 @@ impl Tape for RemoteTape {
             lease: self.lease(DueKind::Outbox, &command.run, key, &command.owner, command.attempt),
             lease_ttl_ms: command.ttl_ms,
         };
-        self.call(request, async |mut it, asked| it.renew(asked).await).await.map(drop)
+        self.call(request, async |mut it, asked| it.renew(asked).await)
+            .await
+            .map(drop)
     }
 
     async fn settle_dispatch(&self, command: SettleDispatch) -> Result<(), TapeError> {
         let key = command.key.0;
         let lease = self.lease(DueKind::Outbox, &command.run, key, &command.owner, command.attempt);
         let outcome = Settled::Dispatch(convert::dispatched(command.outcome));
-        self.settle(lease, outcome, command.evidence_json, command.version).await
+        self.settle(lease, outcome, command.evidence_json, command.version)
+            .await
     }
 
     async fn claim_check(&self, command: ClaimCheck) -> Result<Option<CheckTask>, TapeError> {
@@ -165,7 +178,9 @@ impl Tape for RemoteTape {
         let request = pb::AcknowledgeTimerRequest {
             lease: self.lease(DueKind::Timers, &command.run, command.id, &command.owner, 0),
         };
-        let acknowledged = self.call(request, async |mut it, asked| it.acknowledge_timer(asked).await).await;
+        let acknowledged = self
+            .call(request, async |mut it, asked| it.acknowledge_timer(asked).await)
+            .await;
         acknowledged.map(drop)
     }
 
@@ -174,7 +189,9 @@ impl Tape for RemoteTape {
             lease: self.lease(DueKind::Timers, &command.run, command.id, &command.owner, 0),
             error: String::new(),
         };
-        self.call(request, async |mut it, asked| it.release(asked).await).await.map(drop)
+        self.call(request, async |mut it, asked| it.release(asked).await)
+            .await
+            .map(drop)
     }
 }
 
@@ -214,7 +231,9 @@ impl RemoteTape {
             connector_version,
             outcome: Some(outcome),
         };
-        self.call(request, async |mut it, asked| it.settle(asked).await).await.map(drop)
+        self.call(request, async |mut it, asked| it.settle(asked).await)
+            .await
+            .map(drop)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::RemoteTape;
-use super::convert::{kind_of, kind_number};
+use super::convert::{kind_number, kind_of};
 
 /// Before the stream is opened again; doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(100);
@@ -29,7 +29,11 @@ impl RemoteTape {
             let heard = listening.heard;
             pause = if heard { PAUSE } else { (pause * 2).min(PAUSE_MAX) };
             if heard || !silent {
-                tracing::warn!(server = self.config.url, reason = listening.ended.message(), "the server went away");
+                tracing::warn!(
+                    server = self.config.url,
+                    reason = listening.ended.message(),
+                    "the server went away"
+                );
             }
             silent = !heard;
             tokio::select! {
@@ -57,7 +61,11 @@ impl RemoteTape {
         let mut wakes = self.reactors.clone().watch(request).await?.into_inner();
         while let Some(wake) = wakes.message().await? {
             if !*heard {
-                tracing::info!(server = self.config.url, reactor = self.config.reactor_id, "the server listens");
+                tracing::info!(
+                    server = self.config.url,
+                    reactor = self.config.reactor_id,
+                    "the server listens"
+                );
                 // What fell due while nobody listened.
                 self.wake(kinds.iter().copied());
             }

@@ -130,7 +130,10 @@ fn unanswered(app: &str, status: &Status) -> WorkerError {
     if code_of(status) == "TAPE-W001" {
         return WorkerError::NoWorker { app: app.to_owned() };
     }
-    if matches!(status.code(), Code::InvalidArgument | Code::PermissionDenied | Code::Unimplemented) {
+    if matches!(
+        status.code(),
+        Code::InvalidArgument | Code::PermissionDenied | Code::Unimplemented
+    ) {
         return WorkerError::Refused {
             worker: format!("of app {app:?}"),
             code: code_of(status),

@@ -108,7 +108,8 @@ impl Store for MemoryStore {
     async fn due(&self, query: &DueQuery) -> Result<Vec<DueRow>, StoreError> {
         let mut due: Vec<DueRow> = Vec::new();
         for (id, entity) in self.state().iter() {
-            let wants = |wanted: &Option<Vec<String>>, has: &String| wanted.as_ref().is_none_or(|all| all.contains(has));
+            let wants =
+                |wanted: &Option<Vec<String>>, has: &String| wanted.as_ref().is_none_or(|all| all.contains(has));
             if !wants(&query.tenants, &entity.listing.tenant) || !wants(&query.apps, &entity.listing.app) {
                 continue;
             }

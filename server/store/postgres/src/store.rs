@@ -126,7 +126,10 @@ impl Store for PostgresStore {
         sql.push_bind(i16::from(query.kind as u8))
             .push(" AND r.due_at <= ")
             .push_bind(query.until.0);
-        for (column, wanted) in [(" AND e.tenant = ANY(", &query.tenants), (" AND e.app = ANY(", &query.apps)] {
+        for (column, wanted) in [
+            (" AND e.tenant = ANY(", &query.tenants),
+            (" AND e.app = ANY(", &query.apps),
+        ] {
             if let Some(wanted) = wanted {
                 sql.push(column).push_bind(wanted.as_slice()).push(")");
             }

@@ -1,0 +1,115 @@
+//! Processes of a deployment without `tape dev`: a server, and reactors of their own.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::{Project, binary, free_port};
+
+/// A process that ends with this.
+pub struct Service {
+    process: Child,
+    log: PathBuf,
+}
+
+/// A `tape-server` over the project's store.
+pub struct Server {
+    /// Its process.
+    pub service: Service,
+    /// Where it listens, `127.0.0.1:port`.
+    pub address: String,
+}
+
+impl Server {
+    /// Starts it on a free port.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(project: &Project, flags: &[&str]) -> Self {
+        Self::start_at(project, &format!("127.0.0.1:{}", free_port()), flags)
+    }
+
+    /// The same at an address that was used before.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_at(project: &Project, address: &str, flags: &[&str]) -> Self {
+        let http = format!("127.0.0.1:{}", free_port());
+        let store = format!("sqlite:{}", project.root().join("tape.db").display());
+        let mut all = vec!["--listen", address, "--http", &http, "--store", &store];
+        all.extend(flags);
+        Self {
+            service: Service::start(project, "tape-server", &all, &[]),
+            address: address.to_owned(),
+        }
+    }
+
+    /// Where clients find it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("tape://{}", self.address)
+    }
+}
+
+impl Service {
+    /// Starts one of the binaries in a project's folder.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(project: &Project, name: &str, arguments: &[&str], env: &[(&str, &str)]) -> Self {
+        let log = project.root().join(format!("{name}-{}.log", free_port()));
+        let file = File::create(&log).expect("a log file");
+        let mut command = Command::new(binary(name));
+        for other in ["TAPE_URL", "TAPE_STORE_URL", "TAPE_LISTEN", "TAPE_HTTP", "TAPE_LOG"] {
+            command.env_remove(other);
+        }
+        let process = command
+            .args(arguments)
+            .current_dir(project.root())
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a handle of the log"))
+            .stderr(file)
+            .spawn()
+            .expect("it can be started");
+        Self { process, log }
+    }
+
+    /// What it has said.
+    #[must_use]
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("a child of ours");
+    }
+
+    /// SIGTERM, and its end. Whether it ended well.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn stop(&mut self) -> bool {
+        let pid = i32::try_from(self.process.id()).expect("a process id");
+        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
+        self.process.wait().expect("a child of ours").success()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}

@@ -1,0 +1,272 @@
+//! Reactors in processes of their own: a server that does no work itself, `tape-reactor` beside it, and the bank's books.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tape_e2e::{Bank, Deadline, Project, Server, Service, Turn, tape};
+use tape_proto::v1 as pb;
+use tape_proto::v1::tape_client::TapeClient;
+use tonic::transport::Channel;
+
+/// Between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Claims run out soon, so that a killed reactor's work is found soon.
+const CLAIM_MS: &str = "1500";
+
+struct Stage {
+    _turn: Turn,
+    project: Project,
+    bank: Bank,
+    server: Server,
+}
+
+impl Stage {
+    fn set() -> Self {
+        let turn = Turn::take();
+        let project = Project::init();
+        let bank = Bank::open(project.root());
+        let server = Server::start(&project, &["--reactors", "none"]);
+        Self {
+            _turn: turn,
+            project,
+            bank,
+            server,
+        }
+    }
+
+    fn reactor(&self, kinds: &[&str]) -> Service {
+        let (url, bank) = (self.server.url(), self.bank.url());
+        let mut arguments = kinds.to_vec();
+        arguments.extend(["--url", &url, "--config", "tape.yaml", "--claim-ttl-ms", CLAIM_MS]);
+        Service::start(&self.project, "tape-reactor", &arguments, &[("BANK_URL", &bank)])
+    }
+
+    async fn client(&self) -> TapeClient<Channel> {
+        let deadline = Deadline::start();
+        loop {
+            let endpoint = Channel::from_shared(format!("http://{}", self.server.address)).unwrap();
+            if let Ok(channel) = endpoint.connect().await {
+                return TapeClient::new(channel);
+            }
+            assert!(!deadline.is_over(), "{}", self.server.service.said());
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// A run with one wire that waits for the outbox.
+    async fn wire(&self, client: &mut TapeClient<Channel>, invoice: &str) -> (String, String) {
+        let begin = pb::BeginRunRequest {
+            app_name: "treasury".into(),
+            user_id: "user".into(),
+            session_id: "session".into(),
+            invocation_id: invoice.into(),
+            lease_owner: "driver".into(),
+            ..Default::default()
+        };
+        let run = client.begin_run(begin).await.unwrap().into_inner().run_id;
+        let effect = pb::BeginEffectRequest {
+            run_id: run.clone(),
+            tool_name: "wire_money".into(),
+            request_json: r#"{"to":"Bob","amount":"10.00","currency":"EUR","memo":"lunch"}"#.into(),
+            semantics: pb::EffectSemantics::NonIdempotent.into(),
+            dispatch_mode: pb::EffectDispatchMode::Outbox.into(),
+            business_key: invoice.into(),
+            connector: "bank".into(),
+            operation: "wire".into(),
+            ..Default::default()
+        };
+        let key = client.begin_effect(effect).await.unwrap().into_inner().idempotency_key;
+        (run, key)
+    }
+
+    fn status(&self) -> Value {
+        let said = tape(
+            self.project.root(),
+            &["--url", &self.server.url(), "--output", "json", "status"],
+        );
+        serde_json::from_slice(&said.stdout).unwrap_or_default()
+    }
+
+    /// The reactors of a kind in other processes, as `tape status` names them.
+    fn remote(&self, kind: &str) -> Vec<String> {
+        let status = self.status();
+        let reactors = status["server"]["reactors"].as_array().cloned().unwrap_or_default();
+        let of_kind = reactors.iter().filter(|one| one["kind"] == kind);
+        of_kind
+            .flat_map(|one| one["remote"].as_array().cloned().unwrap_or_default())
+            .filter_map(|one| one["reactor_id"].as_str().map(str::to_owned))
+            .collect()
+    }
+}
+
+async fn effect(client: &mut TapeClient<Channel>, (run, key): &(String, String)) -> pb::EffectRecord {
+    let request = pb::GetEffectRequest {
+        run_id: run.clone(),
+        idempotency_key: key.clone(),
+    };
+    client.get_effect(request).await.unwrap().into_inner().effect.unwrap()
+}
+
+async fn until_settled(
+    client: &mut TapeClient<Channel>,
+    wire: &(String, String),
+    story: impl Fn() -> String,
+) -> pb::EffectRecord {
+    let deadline = Deadline::start();
+    loop {
+        let found = effect(client, wire).await;
+        if matches!(found.status(), pb::EffectStatus::Confirmed | pb::EffectStatus::Failed) {
+            return found;
+        }
+        assert!(!deadline.is_over(), "{found:?}\n{}", story());
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// The kinds of the run's journal entries.
+async fn journal(client: &mut TapeClient<Channel>, run: &str) -> Vec<String> {
+    let seq = client
+        .get_run(pb::GetRunRequest { run_id: run.into() })
+        .await
+        .unwrap()
+        .into_inner()
+        .seq_cursor;
+    let subscribe = pb::SubscribeRunRequest {
+        run_id: run.into(),
+        from_seq: 0,
+    };
+    let mut entries = client.subscribe_run(subscribe).await.unwrap().into_inner();
+    let mut kinds = Vec::new();
+    while let Some(entry) = entries.message().await.unwrap() {
+        kinds.push(entry.kind);
+        if entry.seq == seq {
+            break;
+        }
+    }
+    kinds
+}
+
+#[tokio::test]
+async fn an_effect_leaves_once_and_status_names_who_does_it() {
+    let stage = Stage::set();
+    let mut client = stage.client().await;
+    let mut reactor = stage.reactor(&["outbox"]);
+    let wire = stage.wire(&mut client, "inv-1").await;
+    let settled = until_settled(&mut client, &wire, || reactor.said()).await;
+    assert_eq!(settled.status(), pb::EffectStatus::Confirmed);
+    assert_eq!(settled.attempts.len(), 1);
+    assert!(settled.attempts[0].owner.starts_with("reactor-"), "{settled:?}");
+    assert!(settled.attempts[0].evidence_json.contains("/wires"), "{settled:?}");
+    assert_eq!(stage.bank.wires().len(), 1);
+    let kinds = journal(&mut client, &wire.0).await;
+    let sent = kinds.iter().filter(|kind| *kind == "effect.sent").count();
+    assert_eq!(sent, 1, "{kinds:?}");
+    assert_eq!(stage.remote("outbox").len(), 1, "{}", stage.status());
+    assert!(stage.remote("reconciler").is_empty());
+    assert!(reactor.stop(), "{}", reactor.said());
+}
+
+#[tokio::test]
+async fn a_reactor_killed_after_the_mark_never_wires_twice() {
+    let stage = Stage::set();
+    let mut client = stage.client().await;
+    let mut reactor = stage.reactor(&["outbox"]);
+    // The bank books, and does not answer for a long time.
+    stage.bank.control(r#"{"next_answer":"hold","hold_ms":600000}"#);
+    let wire = stage.wire(&mut client, "inv-1").await;
+    let deadline = Deadline::start();
+    while stage.bank.wires().is_empty() {
+        assert!(!deadline.is_over(), "{}", reactor.said());
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    reactor.kill();
+    assert_eq!(effect(&mut client, &wire).await.status(), pb::EffectStatus::Pending);
+
+    // Another one finds the claim when it has run out. The request may have left: it is in doubt, and asked about.
+    let mut another = stage.reactor(&["outbox", "reconciler"]);
+    let settled = until_settled(&mut client, &wire, || another.said()).await;
+    assert_eq!(settled.status(), pb::EffectStatus::Confirmed, "{settled:?}");
+    let wires = stage.bank.wires();
+    assert_eq!(wires.len(), 1, "{wires:?}");
+    assert_eq!(wires[0]["id"], settled.external_ref.as_str());
+    let kinds = journal(&mut client, &wire.0).await;
+    let unknown = kinds.iter().position(|kind| kind == "effect.unknown").unwrap();
+    let confirmed = kinds.iter().position(|kind| kind == "effect.confirmed").unwrap();
+    assert!(unknown < confirmed, "{kinds:?}");
+    assert_eq!(
+        kinds.iter().filter(|kind| *kind == "effect.sent").count(),
+        1,
+        "{kinds:?}"
+    );
+    assert!(another.stop(), "{}", another.said());
+}
+
+#[tokio::test]
+async fn two_reactors_share_the_work() {
+    const WIRES: usize = 60;
+    let stage = Stage::set();
+    let mut client = stage.client().await;
+    let mut pair = [stage.reactor(&["outbox"]), stage.reactor(&["outbox"])];
+    let deadline = Deadline::start();
+    while stage.remote("outbox").len() < 2 {
+        assert!(!deadline.is_over(), "{}{}", pair[0].said(), pair[1].said());
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    let mut owners = std::collections::BTreeSet::new();
+    let mut number = 0;
+    // Until both have had a share; each wire goes once, whoever takes it.
+    while owners.len() < 2 || number < WIRES {
+        assert!(!deadline.is_over(), "{owners:?}");
+        let mut wires = Vec::new();
+        for _ in 0..10 {
+            wires.push(stage.wire(&mut client, &format!("inv-{number}")).await);
+            number += 1;
+        }
+        for wire in &wires {
+            let settled = until_settled(&mut client, wire, || pair[0].said() + &pair[1].said()).await;
+            assert_eq!(settled.status(), pb::EffectStatus::Confirmed, "{settled:?}");
+            owners.insert(settled.attempts[0].owner.clone());
+        }
+    }
+    assert_eq!(stage.bank.wires().len(), number);
+    assert!(pair[0].stop() && pair[1].stop());
+}
+
+#[tokio::test]
+async fn a_reactor_waits_for_its_server_and_goes_on_when_it_is_back() {
+    let mut stage = Stage::set();
+    let mut client = stage.client().await;
+    let mut reactor = stage.reactor(&["outbox", "reconciler"]);
+    let first = stage.wire(&mut client, "inv-1").await;
+    until_settled(&mut client, &first, || reactor.said()).await;
+    stage.server.service.kill();
+    drop(client);
+    let address = stage.server.address.clone();
+    stage.server = Server::start_at(&stage.project, &address, &["--reactors", "none"]);
+    let mut client = stage.client().await;
+    let second = stage.wire(&mut client, "inv-2").await;
+    let settled = until_settled(&mut client, &second, || reactor.said()).await;
+    assert_eq!(settled.status(), pb::EffectStatus::Confirmed);
+    assert_eq!(stage.bank.wires().len(), 2);
+    assert!(reactor.stop(), "{}", reactor.said());
+}
+
+#[tokio::test]
+async fn a_reactor_that_is_stopped_finishes_what_it_sent() {
+    let stage = Stage::set();
+    let mut client = stage.client().await;
+    let mut reactor = stage.reactor(&["outbox"]);
+    stage.bank.control(r#"{"next_answer":"hold","hold_ms":1000}"#);
+    let wire = stage.wire(&mut client, "inv-1").await;
+    let deadline = Deadline::start();
+    while stage.bank.wires().is_empty() {
+        assert!(!deadline.is_over(), "{}", reactor.said());
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    assert!(reactor.stop(), "{}", reactor.said());
+    let settled = effect(&mut client, &wire).await;
+    assert_eq!(settled.status(), pb::EffectStatus::Confirmed, "{settled:?}");
+    assert!(settled.dispatch_claimed_by.is_empty());
+}
