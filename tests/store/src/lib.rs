@@ -13,7 +13,9 @@ use tape_core::command::Range;
 use tape_core::row::RowKind;
 use tape_core::session::StateValue;
 use tape_core::{Due, DueKind, EntityId, EntityKind, Row, RowKey, Time};
-use tape_store::{Chain, Commit, DueQuery, ListQuery, Listing, Position, QueueQuery, Store, StoreError, StoredRow, codec};
+use tape_store::{
+    Chain, Commit, DueQuery, ListQuery, Listing, Position, QueueQuery, Store, StoreError, StoredRow, codec,
+};
 
 /// A row with some content.
 #[must_use]

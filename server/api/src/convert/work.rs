@@ -51,6 +51,10 @@ pub(crate) fn kind_number(kind: DueKind) -> pb::WorkKind {
         DueKind::Reconcile => pb::WorkKind::Reconcile,
         DueKind::Timers => pb::WorkKind::Timer,
         DueKind::Compensation => pb::WorkKind::Compensation,
+        // No reactor's.
+        DueKind::Task | DueKind::TaskClaim | DueKind::TaskDone | DueKind::TaskDead | DueKind::TaskWindow => {
+            pb::WorkKind::Unspecified
+        }
     }
 }
 
@@ -59,7 +63,6 @@ pub(crate) fn work(asked: Option<pb::Work>) -> Result<Work, Refusal> {
     let kind = kind(asked.kind)?;
     let run = super::run_id(&asked.run_id)?;
     let about = match kind {
-        DueKind::Recovery => About::Recovery,
         DueKind::Outbox => About::Outbox(super::effect_key("work.key", &asked.key)?),
         DueKind::Reconcile => About::Reconcile(super::effect_key("work.key", &asked.key)?),
         DueKind::Timers => {
@@ -68,6 +71,8 @@ pub(crate) fn work(asked: Option<pb::Work>) -> Result<Work, Refusal> {
         }
         DueKind::Compensation if asked.key.is_empty() => About::Compensation(None),
         DueKind::Compensation => About::Compensation(Some(seq(&asked.key)?)),
+        // The kinds that a request can name are the five.
+        _ => About::Recovery,
     };
     Ok(Work { run, about })
 }

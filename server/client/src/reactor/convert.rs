@@ -18,6 +18,10 @@ pub(super) fn kind_number(kind: DueKind) -> pb::WorkKind {
         DueKind::Reconcile => pb::WorkKind::Reconcile,
         DueKind::Timers => pb::WorkKind::Timer,
         DueKind::Compensation => pb::WorkKind::Compensation,
+        // No reactor's.
+        DueKind::Task | DueKind::TaskClaim | DueKind::TaskDone | DueKind::TaskDead | DueKind::TaskWindow => {
+            pb::WorkKind::Unspecified
+        }
     }
 }
 
@@ -47,7 +51,7 @@ pub(super) fn item(item: pb::DueItem) -> Option<DueItem> {
         DueKind::Outbox | DueKind::Reconcile => RowKey::Effect(EffectKey(work.key)),
         DueKind::Timers => RowKey::Timer(work.key),
         DueKind::Compensation if !work.key.is_empty() => RowKey::Obligation(work.key.parse().ok()?),
-        DueKind::Recovery | DueKind::Compensation => RowKey::Head,
+        _ => RowKey::Head,
     };
     Some(DueItem {
         run: RunId(work.run_id),
