@@ -6,6 +6,7 @@ pub(crate) mod decision;
 pub(crate) mod effect;
 pub(crate) mod journal;
 pub(crate) mod obligation;
+pub(crate) mod reaction;
 pub(crate) mod run;
 pub(crate) mod session;
 pub(crate) mod timer;

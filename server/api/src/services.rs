@@ -9,6 +9,7 @@ mod events;
 mod gate;
 mod obligation;
 mod outbox;
+mod reaction;
 mod reactors;
 mod retention;
 mod run;

@@ -25,7 +25,7 @@ const fn about(code: &'static str, title: &'static str, cause: &'static str, cur
 }
 
 /// All codes, in order. The letter is the room: A availability, C connector, D decision, E effect, J journal, K value by
-/// key, N node, O obligation, R run, S session, T timer, V validation, W worker.
+/// key, N node, O obligation, Q reaction and its queue of tasks, R run, S session, T timer, V validation, W worker.
 pub const ALL: &[Explanation] = &[
     about(
         "TAPE-A001",
@@ -245,9 +245,9 @@ pub const ALL: &[Explanation] = &[
     ),
     about(
         "TAPE-J002",
-        "the predicate is not taken",
-        "SubscribeBySubject was asked with a predicate, which this server does not evaluate.",
-        "Leave it empty, and narrow the subject pattern or filter what comes.",
+        "that is no predicate",
+        "A predicate_cel is no CEL, is longer than 1024 bytes or too deep, has a loop within a loop, asks for a name or function that is not there, or gives something else than true or false.",
+        "Write an expression over kind, subject, run_id, seq, ts_ms, decision_index, app, tenant and payload, such as `kind == 'effect.failed' && payload.tool == 'wire_money'`.",
     ),
     about(
         "TAPE-K001",
@@ -302,6 +302,30 @@ pub const ALL: &[Explanation] = &[
         "somebody else works on the obligation",
         "The claim ran out and another compensator has it.",
         "Stop: record nothing.",
+    ),
+    about(
+        "TAPE-Q001",
+        "there is no such reaction",
+        "The reaction_id was never registered here, or belongs to another tenant.",
+        "Register it first; `tape tasks` lists the reactions that are there.",
+    ),
+    about(
+        "TAPE-Q002",
+        "there is no such task",
+        "The task_id is none that ClaimTasks or ListTasks returned, or the task was done more than seven days ago and is forgotten.",
+        "Use an id as it was returned; `tape tasks --reaction ID` lists them.",
+    ),
+    about(
+        "TAPE-Q003",
+        "somebody else has the task",
+        "CompleteTask or NackTask came from an owner who does not hold the task: its lease ran out, and another one took it, did it, or gave it up.",
+        "Drop what was done for it, or make sure that it can be done twice. Ask for a longer lease_ms if the work takes longer than a minute.",
+    ),
+    about(
+        "TAPE-Q004",
+        "the task's status forbids that",
+        "A task can be retried only while it waits or is in the dead-letter queue: this one is claimed, or done.",
+        "Look at it with `tape tasks --reaction ID`.",
     ),
     about(
         "TAPE-R001",

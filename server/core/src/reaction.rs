@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::entity::{EntityId, EntityKind};
 use crate::id::RunId;
 use crate::row::{Due, DueKind};
-use crate::task::BACKOFF_MAX_MS;
+use crate::task::{BACKOFF_MAX_MS, TaskPlace};
 use crate::time::Time;
 
 /// How long a window is remembered after its end, in milliseconds: an hour.
@@ -204,6 +204,15 @@ impl Reaction {
 }
 
 impl Window {
+    /// The task.
+    #[must_use]
+    pub const fn place(&self) -> TaskPlace {
+        TaskPlace {
+            shard: self.shard,
+            position: self.position,
+        }
+    }
+
     /// When the row may go: long after the window is over, because events may be read late.
     #[must_use]
     pub const fn due(&self) -> Due {

@@ -7,12 +7,15 @@
 //!                                      └──── conflict ──────┘
 //! ```
 
+mod agents;
 mod begin_effect;
 mod desk;
 mod dump;
 mod engine;
 mod feed;
+mod matcher;
 mod port;
+mod reaction;
 mod read;
 mod retention;
 mod scan;
@@ -22,10 +25,13 @@ mod task;
 mod value;
 mod wake;
 
+pub use agents::AgentStarter;
 pub use begin_effect::EffectBegun;
 pub use dump::DumpPart;
 pub use engine::{Engine, EngineConfig};
 pub use feed::RunFeed;
+pub use matcher::Matcher;
+pub use reaction::{TaskClaim, TaskStatus};
 pub use read::{Page, RunFilter};
 pub use session::SessionView;
 pub use tail::{Event, EventFeed, EventFilter};

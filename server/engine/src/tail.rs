@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tape_core::predicate::{Predicate, Seen, with_stack};
 use tape_core::subject::SubjectPattern;
 use tape_core::{EntityId, EntityKind, Entry, RunId, Time};
 use tape_port::TapeError;
-use tape_store::codec;
+use tape_store::{TailEntry, codec};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::TryRecvError;
 
@@ -29,17 +30,28 @@ pub struct EventFilter {
     pub subject: Option<SubjectPattern>,
     /// Written at this time or later; none = whenever.
     pub from: Option<Time>,
+    /// For which this expression holds; none = all. One for which it has no answer does not come.
+    pub predicate: Option<Arc<Predicate>>,
 }
 
 impl EventFilter {
-    fn wants(&self, run: &RunId, entry: &Entry) -> bool {
-        self.run.as_ref().is_none_or(|wanted| wanted == run)
+    fn wants(&self, event: &Event) -> bool {
+        let (run, entry) = (&event.run, &event.entry);
+        let fits = self.run.as_ref().is_none_or(|wanted| wanted == run)
             && self.kind.as_ref().is_none_or(|wanted| wanted == entry.kind.as_str())
-            && self.from.is_none_or(|from| entry.at >= from)
-            && self
-                .subject
-                .as_ref()
-                .is_none_or(|pattern| pattern.matches(&entry.subject(run)))
+            && self.from.is_none_or(|from| entry.at >= from);
+        if !fits || (self.subject.is_none() && self.predicate.is_none()) {
+            return fits;
+        }
+        let subject = entry.subject(run);
+        let fits = self.subject.as_ref().is_none_or(|pattern| pattern.matches(&subject));
+        let Some(predicate) = self.predicate.as_ref().filter(|_| fits) else {
+            return fits;
+        };
+        predicate.wants(&event.seen(&subject)).unwrap_or_else(|error| {
+            tracing::debug!(subject, %error, "a predicate has no answer for an event, which counts as no");
+            false
+        })
     }
 }
 
@@ -52,6 +64,40 @@ pub struct Event {
     pub run: RunId,
     /// The entry.
     pub entry: Entry,
+    /// Tenant of the run.
+    pub tenant: String,
+    /// App of the run.
+    pub app: String,
+    /// User of the run.
+    pub user: String,
+}
+
+impl Event {
+    pub(crate) fn of(found: TailEntry) -> Result<Self, TapeError> {
+        Ok(Self {
+            position: found.position,
+            run: RunId(found.entity.id),
+            entry: codec::decode_entry(&found.body).map_err(store_error)?,
+            tenant: found.tenant,
+            app: found.app,
+            user: found.user,
+        })
+    }
+
+    /// What a predicate sees of it. `subject` is its own.
+    pub(crate) fn seen<'a>(&'a self, subject: &'a str) -> Seen<'a> {
+        Seen {
+            kind: self.entry.kind.as_str(),
+            subject,
+            run_id: self.run.as_str(),
+            seq: self.entry.seq,
+            ts_ms: self.entry.at.0,
+            decision_index: self.entry.decision_index,
+            app: &self.app,
+            tenant: &self.tenant,
+            payload_json: &self.entry.payload_json,
+        }
+    }
 }
 
 /// A reader's place among the entries of all runs. It reads the store at its own pace: a slow one loses nothing, and holds
@@ -103,19 +149,13 @@ impl EventFeed {
         let Some(last) = chunk.last().map(|entry| entry.position) else {
             return Ok(false);
         };
-        for found in chunk {
-            if found.entity.kind != EntityKind::Run {
-                continue;
-            }
-            let run = RunId(found.entity.id);
-            let entry = codec::decode_entry(&found.body).map_err(store_error)?;
-            if self.filter.wants(&run, &entry) {
-                self.buffer.push_back(Event {
-                    position: found.position,
-                    run,
-                    entry,
-                });
-            }
+        let of_runs = chunk.into_iter().filter(|found| found.entity.kind == EntityKind::Run);
+        let events = of_runs.map(Event::of).collect::<Result<Vec<_>, _>>()?;
+        let wanted = || events.into_iter().filter(|event| self.filter.wants(event));
+        if self.filter.predicate.is_some() {
+            with_stack(|| self.buffer.extend(wanted()));
+        } else {
+            self.buffer.extend(wanted());
         }
         self.cursor = last;
         // A long way without anything that is wanted must not keep the thread from others.

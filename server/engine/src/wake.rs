@@ -1,5 +1,6 @@
 //! Waking whoever waits for a commit: reactors, and those who follow a run. A wake-up carries no data.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tape_core::{Changes, DueKind, EntityId, EntityKind};
@@ -13,6 +14,9 @@ pub(crate) struct Wakes {
     /// The same for reactors in other processes: how many times each kind was woken.
     remote: [watch::Sender<u64>; DueKind::LAST as usize],
     commits: broadcast::Sender<EntityId>,
+    /// Whether reactions were registered or taken back since they were listed.
+    reactions: AtomicBool,
+    reactions_changed: Notify,
 }
 
 impl Wakes {
@@ -21,6 +25,8 @@ impl Wakes {
             reactors: Default::default(),
             remote: std::array::from_fn(|_| watch::Sender::new(0)),
             commits: broadcast::Sender::new(FEED_BUFFER),
+            reactions: AtomicBool::new(true),
+            reactions_changed: Notify::new(),
         }
     }
 
@@ -48,6 +54,22 @@ impl Wakes {
     /// Changes whenever work of this kind was written, from now on.
     pub(crate) fn watch(&self, kind: DueKind) -> watch::Receiver<u64> {
         self.remote[index(kind)].subscribe()
+    }
+
+    /// Tells whoever matches events that reactions were registered or taken back.
+    pub(crate) fn reactions_changed(&self) {
+        self.reactions.store(true, Ordering::Release);
+        self.reactions_changed.notify_one();
+    }
+
+    /// Whether they were, since this was asked last.
+    pub(crate) fn reactions_were_changed(&self) -> bool {
+        self.reactions.swap(false, Ordering::AcqRel)
+    }
+
+    /// Waits until they are.
+    pub(crate) async fn reactions_change(&self) {
+        self.reactions_changed.notified().await;
     }
 
     /// Entities whose journal grew, and values with a new version, from now on.

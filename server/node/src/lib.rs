@@ -14,6 +14,7 @@ mod connectors;
 mod http;
 mod node;
 pub mod project;
+mod reactions;
 mod reactors;
 mod store;
 pub mod telemetry;

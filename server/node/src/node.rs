@@ -18,7 +18,7 @@ use tonic::transport::server::TcpIncoming;
 use crate::clock::{SystemClock, SystemLuck};
 use crate::config::NodeConfig;
 use crate::reactors::Crew;
-use crate::{connectors, http, store};
+use crate::{connectors, http, reactions, store};
 
 /// HTTP/2 pings find a peer that is gone without a word.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -128,6 +128,7 @@ impl Node {
             serve_http(&serving, web, engine.clone(), listeners.clone(), failing);
         }
         let owner = format!("server-{}", engine.fresh());
+        reactions::serve(&reacting, &engine, &owner, &stop);
         let crew = Crew {
             tape: engine,
             connectors,

@@ -144,6 +144,8 @@ pub struct TailEntry {
     pub tenant: String,
     /// App of the entity.
     pub app: String,
+    /// User of the entity.
+    pub user: String,
 }
 
 /// A change of one entity.

@@ -526,7 +526,8 @@ pub async fn the_tail_has_an_end_and_says_whose_it_is(store: &dyn Store) {
     let end = store.tail_end().await.unwrap();
     let tail = store.tail(0, 9).await.unwrap();
     assert_eq!(tail.last().unwrap().position, end);
-    assert_eq!((tail[0].tenant.as_str(), tail[0].app.as_str()), ("t", "app-a"));
+    let whose = (tail[0].tenant.as_str(), tail[0].app.as_str(), tail[0].user.as_str());
+    assert_eq!(whose, ("t", "app-a", "u"));
     let mut second = commit(&run("b"), 0, vec![head("1")]);
     second.entries = vec![(1, vec![3])];
     store.commit(second).await.unwrap();

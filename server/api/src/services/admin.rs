@@ -62,6 +62,7 @@ admin! {
     resolve_effect(ResolveEffectRequest) -> EffectRecord = resolve_effect;
     resolve_obligation(AdminResolveObligationRequest) -> ObligationRecord = resolve_obligation;
     retry_effect(RetryEffectRequest) -> EffectRecord = retry_effect;
+    retry_task(RetryTaskRequest) -> Task = super::reaction::retry_task;
     stats(StatsRequest) -> StatsResponse = stats::stats;
 }
 

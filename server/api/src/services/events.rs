@@ -1,6 +1,9 @@
 //! The feed over all runs.
 
+use std::sync::Arc;
+
 use tape_core::journal::Kind;
+use tape_core::predicate::Predicate;
 use tape_core::subject::SubjectPattern;
 use tape_core::{Refusal, Time};
 use tape_engine::{EventFeed, EventFilter};
@@ -23,6 +26,7 @@ pub(super) fn subscribe_events(
             .then(|| SubjectPattern::parse(&asked.subject_pattern))
             .transpose()?,
         from: (not_negative("from_ts_ms", asked.from_ts_ms)? > 0).then_some(Time(asked.from_ts_ms)),
+        predicate: None,
     };
     follow(cx, filter, asked.from_global_seq)
 }
@@ -31,20 +35,14 @@ pub(super) fn subscribe_by_subject(
     cx: &Cx,
     asked: pb::SubscribeBySubjectRequest,
 ) -> Result<Answers<pb::EventEntry>, TapeError> {
+    let predicate = &asked.predicate_cel;
     let filter = EventFilter {
         subject: Some(SubjectPattern::parse(&asked.subject_pattern)?),
+        predicate: (!predicate.is_empty())
+            .then(|| Predicate::parse(predicate).map(Arc::new))
+            .transpose()?,
         ..EventFilter::default()
     };
-    if !asked.predicate_cel.is_empty() {
-        return Err(Refusal::invalid(
-            "predicate_cel",
-            &asked.predicate_cel,
-            "This server takes no predicates.",
-            "Leave it empty, and narrow the subject pattern or filter what comes.",
-        )
-        .coded("TAPE-J002")
-        .into());
-    }
     follow(cx, filter, asked.from_global_seq)
 }
 

@@ -38,6 +38,7 @@ pub(super) async fn stats(cx: &Cx, _: &MetadataMap, _: pb::StatsRequest) -> Resu
             runs_by_status.insert((*name).to_owned(), signed(count));
         }
     }
+    let (dead_tasks, oldest_dead_task) = cx.engine.dead_tasks().await?;
     Ok(pb::StatsResponse {
         server_version: cx.info.version.clone(),
         started_at_ms: cx.info.started_at.0,
@@ -47,6 +48,8 @@ pub(super) async fn stats(cx: &Cx, _: &MetadataMap, _: pb::StatsRequest) -> Resu
         workers: workers(cx),
         connectors: cx.connectors.list().into_iter().map(connector).collect(),
         unserved_effects: unserved(cx).await?,
+        dead_tasks: signed(dead_tasks),
+        oldest_dead_task_at_ms: moment(oldest_dead_task),
     })
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tape_proto::v1 as pb;
 use tonic::{Request, Response, Status};
 
-use super::{Cx, budget, decision, effect, events, gate, obligation, outbox, retention, run, session, timer, value};
+use super::{
+    Cx, budget, decision, effect, events, gate, obligation, outbox, reaction, retention, run, session, timer, value,
+};
 use crate::feed::Answers;
 use crate::status;
 
@@ -13,12 +15,9 @@ pub(crate) struct TapeService {
     pub(crate) cx: Arc<Cx>,
 }
 
-/// The whole service: RPCs that an area answers, and RPCs that are not served, each with what it belongs to.
+/// The whole service: which area answers which RPC.
 macro_rules! tape {
-    (
-        served { $($rpc:ident($asked:ident) -> $answer:ident = $area:ident;)* }
-        unserved { $($missing:ident($missing_asked:ident) -> $missing_answer:ident = $what:literal;)* }
-    ) => {
+    ($($rpc:ident($asked:ident) -> $answer:ident = $area:ident;)*) => {
         #[tonic::async_trait]
         impl pb::tape_server::Tape for TapeService {
             type SubscribeRunStream = Answers<pb::JournalEntry>;
@@ -31,15 +30,6 @@ macro_rules! tape {
                     let (metadata, _, asked) = request.into_parts();
                     let answer = $area::$rpc(&self.cx, &metadata, asked).await;
                     answer.map(Response::new).map_err(status::of)
-                }
-            )*
-
-            $(
-                async fn $missing(
-                    &self,
-                    _: Request<pb::$missing_asked>,
-                ) -> Result<Response<pb::$missing_answer>, Status> {
-                    Err(status::unserved($what))
                 }
             )*
 
@@ -79,55 +69,51 @@ macro_rules! tape {
 }
 
 tape! {
-    served {
-        begin_run(BeginRunRequest) -> BeginRunResponse = run;
-        resume_run(ResumeRunRequest) -> ResumeRunResponse = run;
-        end_run(EndRunRequest) -> EndRunResponse = run;
-        get_run(GetRunRequest) -> RunState = run;
-        list_runs_to_recover(ListRunsToRecoverRequest) -> ListRunsToRecoverResponse = run;
-        record_decision(RecordDecisionRequest) -> DecisionRecord = decision;
-        get_decision(GetDecisionRequest) -> GetDecisionResponse = decision;
-        begin_effect(BeginEffectRequest) -> BeginEffectResponse = effect;
-        complete_effect(CompleteEffectRequest) -> EffectRecord = effect;
-        get_effect(GetEffectRequest) -> GetEffectResponse = effect;
-        reconcile_effect(ReconcileEffectRequest) -> EffectRecord = effect;
-        list_pending_effects(ListPendingEffectsRequest) -> ListPendingEffectsResponse = effect;
-        list_effects_to_dispatch(ListEffectsToDispatchRequest) -> ListEffectsToDispatchResponse = outbox;
-        claim_effect_dispatch(ClaimEffectDispatchRequest) -> ClaimEffectDispatchResponse = outbox;
-        record_dispatch_attempt(RecordDispatchAttemptRequest) -> EffectRecord = outbox;
-        record_external_observation(RecordExternalObservationRequest) -> EffectRecord = outbox;
-        register_compensation(RegisterCompensationRequest) -> ObligationRecord = obligation;
-        list_obligations(ListObligationsRequest) -> ListObligationsResponse = obligation;
-        list_unresolved_obligations(ListUnresolvedObligationsRequest) -> ListUnresolvedObligationsResponse = obligation;
-        claim_obligation(ClaimObligationRequest) -> ClaimObligationResponse = obligation;
-        record_obligation_attempt(RecordObligationAttemptRequest) -> ObligationRecord = obligation;
-        resolve_obligation(ResolveObligationRequest) -> ObligationRecord = obligation;
-        set_budget(SetBudgetRequest) -> BudgetState = budget;
-        admit_budget(AdmitBudgetRequest) -> AdmitBudgetResponse = budget;
-        charge_budget(ChargeBudgetRequest) -> BudgetState = budget;
-        await_signal(AwaitSignalRequest) -> AwaitSignalResponse = gate;
-        send_signal(SendSignalRequest) -> SendSignalResponse = gate;
-        set_timer(SetTimerRequest) -> TimerRecord = timer;
-        cancel_timer(CancelTimerRequest) -> CancelTimerResponse = timer;
-        list_due_timers(ListDueTimersRequest) -> ListDueTimersResponse = timer;
-        create_session(CreateSessionRequest) -> Session = session;
-        get_session(GetSessionRequest) -> GetSessionResponse = session;
-        list_sessions(ListSessionsRequest) -> ListSessionsResponse = session;
-        delete_session(DeleteSessionRequest) -> DeleteSessionResponse = session;
-        append_event(AppendEventRequest) -> AppendEventResponse = session;
-        write_value(WriteValueRequest) -> ValueRecord = value;
-        get_value(GetValueRequest) -> GetValueResponse = value;
-        delete_value(DeleteValueRequest) -> DeleteValueResponse = value;
-        list_compactable_runs(ListCompactableRunsRequest) -> ListCompactableRunsResponse = retention;
-        compact_run(CompactRunRequest) -> CompactRunResponse = retention;
-    }
-    unserved {
-        register_reaction(Reaction) -> Reaction = "RegisterReaction (reactions and their tasks)";
-        deregister_reaction(DeregisterReactionRequest) -> DeregisterReactionResponse = "DeregisterReaction (reactions and their tasks)";
-        list_reactions(ListReactionsRequest) -> ListReactionsResponse = "ListReactions (reactions and their tasks)";
-        claim_tasks(ClaimTasksRequest) -> ClaimTasksResponse = "ClaimTasks (reactions and their tasks)";
-        complete_task(CompleteTaskRequest) -> CompleteTaskResponse = "CompleteTask (reactions and their tasks)";
-        nack_task(NackTaskRequest) -> NackTaskResponse = "NackTask (reactions and their tasks)";
-        list_tasks(ListTasksRequest) -> ListTasksResponse = "ListTasks (reactions and their tasks)";
-    }
+    begin_run(BeginRunRequest) -> BeginRunResponse = run;
+    resume_run(ResumeRunRequest) -> ResumeRunResponse = run;
+    end_run(EndRunRequest) -> EndRunResponse = run;
+    get_run(GetRunRequest) -> RunState = run;
+    list_runs_to_recover(ListRunsToRecoverRequest) -> ListRunsToRecoverResponse = run;
+    record_decision(RecordDecisionRequest) -> DecisionRecord = decision;
+    get_decision(GetDecisionRequest) -> GetDecisionResponse = decision;
+    begin_effect(BeginEffectRequest) -> BeginEffectResponse = effect;
+    complete_effect(CompleteEffectRequest) -> EffectRecord = effect;
+    get_effect(GetEffectRequest) -> GetEffectResponse = effect;
+    reconcile_effect(ReconcileEffectRequest) -> EffectRecord = effect;
+    list_pending_effects(ListPendingEffectsRequest) -> ListPendingEffectsResponse = effect;
+    list_effects_to_dispatch(ListEffectsToDispatchRequest) -> ListEffectsToDispatchResponse = outbox;
+    claim_effect_dispatch(ClaimEffectDispatchRequest) -> ClaimEffectDispatchResponse = outbox;
+    record_dispatch_attempt(RecordDispatchAttemptRequest) -> EffectRecord = outbox;
+    record_external_observation(RecordExternalObservationRequest) -> EffectRecord = outbox;
+    register_compensation(RegisterCompensationRequest) -> ObligationRecord = obligation;
+    list_obligations(ListObligationsRequest) -> ListObligationsResponse = obligation;
+    list_unresolved_obligations(ListUnresolvedObligationsRequest) -> ListUnresolvedObligationsResponse = obligation;
+    claim_obligation(ClaimObligationRequest) -> ClaimObligationResponse = obligation;
+    record_obligation_attempt(RecordObligationAttemptRequest) -> ObligationRecord = obligation;
+    resolve_obligation(ResolveObligationRequest) -> ObligationRecord = obligation;
+    set_budget(SetBudgetRequest) -> BudgetState = budget;
+    admit_budget(AdmitBudgetRequest) -> AdmitBudgetResponse = budget;
+    charge_budget(ChargeBudgetRequest) -> BudgetState = budget;
+    await_signal(AwaitSignalRequest) -> AwaitSignalResponse = gate;
+    send_signal(SendSignalRequest) -> SendSignalResponse = gate;
+    set_timer(SetTimerRequest) -> TimerRecord = timer;
+    cancel_timer(CancelTimerRequest) -> CancelTimerResponse = timer;
+    list_due_timers(ListDueTimersRequest) -> ListDueTimersResponse = timer;
+    create_session(CreateSessionRequest) -> Session = session;
+    get_session(GetSessionRequest) -> GetSessionResponse = session;
+    list_sessions(ListSessionsRequest) -> ListSessionsResponse = session;
+    delete_session(DeleteSessionRequest) -> DeleteSessionResponse = session;
+    append_event(AppendEventRequest) -> AppendEventResponse = session;
+    write_value(WriteValueRequest) -> ValueRecord = value;
+    get_value(GetValueRequest) -> GetValueResponse = value;
+    delete_value(DeleteValueRequest) -> DeleteValueResponse = value;
+    list_compactable_runs(ListCompactableRunsRequest) -> ListCompactableRunsResponse = retention;
+    compact_run(CompactRunRequest) -> CompactRunResponse = retention;
+    register_reaction(Reaction) -> Reaction = reaction;
+    deregister_reaction(DeregisterReactionRequest) -> DeregisterReactionResponse = reaction;
+    list_reactions(ListReactionsRequest) -> ListReactionsResponse = reaction;
+    claim_tasks(ClaimTasksRequest) -> ClaimTasksResponse = reaction;
+    complete_task(CompleteTaskRequest) -> CompleteTaskResponse = reaction;
+    nack_task(NackTaskRequest) -> NackTaskResponse = reaction;
+    list_tasks(ListTasksRequest) -> ListTasksResponse = reaction;
 }

@@ -139,6 +139,33 @@ async fn filters_narrow_what_comes() {
 }
 
 #[tokio::test]
+async fn a_predicate_narrows_what_comes() {
+    let server = TestServer::start().await;
+    let mut tape = server.tape.clone();
+    let a = server.begin("i-a", "x", false).await.run_id;
+    for index in 0..4 {
+        tape.record_decision(decision(&a, index, "1")).await.unwrap();
+    }
+    tape.begin_effect(inline(&a, 0)).await.unwrap();
+    let ask = |predicate: &str| pb::SubscribeBySubjectRequest {
+        subject_pattern: "/tape/**".into(),
+        predicate_cel: predicate.into(),
+        ..Default::default()
+    };
+    let odd = "kind == 'decision.recorded' && decision_index % 2 == 1 && app == 'app' && payload.model == 'm'";
+    let mut stream = tape.subscribe_by_subject(ask(odd)).await.unwrap().into_inner();
+    let odd: Vec<i64> = take(&mut stream, 2).await.iter().map(|event| event.seq).collect();
+    assert_eq!(odd, [4, 6]);
+    // Most entries have no such field: they do not come, and the feed goes on.
+    let mut stream = tape
+        .subscribe_by_subject(ask("payload.tool == 'charge'"))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(take(&mut stream, 1).await[0].kind, "effect.begun");
+}
+
+#[tokio::test]
 async fn a_slow_reader_loses_nothing() {
     let server = TestServer::start().await;
     let mut stream = follow(&server, pb::SubscribeEventsRequest::default()).await;
@@ -205,7 +232,7 @@ async fn what_cannot_be_followed_is_refused() {
         let (_, detail) = refused(tape.subscribe_events(request).await, Code::InvalidArgument, code);
         assert_eq!(detail.field, field);
     }
-    for (pattern, predicate, code) in [("", "", "TAPE-J001"), ("/tape/**", "kind == 'run.begun'", "TAPE-J002")] {
+    for (pattern, predicate, code) in [("", "", "TAPE-J001"), ("/tape/**", "kind = 'run.begun'", "TAPE-J002")] {
         let request = pb::SubscribeBySubjectRequest {
             subject_pattern: pattern.into(),
             predicate_cel: predicate.into(),

@@ -18,6 +18,16 @@ pub async fn whole(server: &TestServer, run: &str, from_seq: i64) -> Vec<pb::Jou
     entries
 }
 
+/// The entry with this seq of a run that goes on.
+pub async fn whole_so_far(server: &TestServer, run: &str, seq: i64) -> pb::JournalEntry {
+    let request = pb::SubscribeRunRequest {
+        run_id: run.into(),
+        from_seq: seq,
+    };
+    let mut stream = server.tape.clone().subscribe_run(request).await.unwrap().into_inner();
+    soon(stream.message()).await.unwrap().expect("an entry")
+}
+
 #[tokio::test]
 async fn a_subscription_is_live_and_ends_with_the_run() {
     let server = TestServer::start().await;

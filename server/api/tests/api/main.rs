@@ -10,6 +10,7 @@ mod feed;
 mod gates;
 mod outbox;
 mod outside;
+mod reactions;
 mod reactors;
 mod refusals;
 mod retention;

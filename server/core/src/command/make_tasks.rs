@@ -40,8 +40,8 @@ pub enum Made {
     },
     /// The reaction is another one by now: read it, and match again.
     Changed,
-    /// A window points to this task, which was not read: prepare again with it.
-    Unread(TaskPlace),
+    /// Windows point to these tasks, which were not read: prepare again with them.
+    Unread(Vec<TaskPlace>),
 }
 
 impl Command for MakeTasks {
@@ -75,15 +75,15 @@ impl Command for MakeTasks {
                 new: 0,
             });
         }
+        let unread = self.unread(draft);
+        if !unread.is_empty() {
+            return Ok(Made::Unread(unread));
+        }
         let mut new = 0;
         for event in self.events.iter().filter(|event| event.position > reaction.cursor) {
-            match self.collapse(draft, &reaction, event) {
-                Collapse::Done => {}
-                Collapse::Unread(place) => return Ok(Made::Unread(place)),
-                Collapse::None => {
-                    make(draft, &reaction, event);
-                    new += 1;
-                }
+            if !collapse(draft, &reaction, event) {
+                make(draft, &reaction, event);
+                new += 1;
             }
         }
         reaction.counts.pending += new;
@@ -93,46 +93,36 @@ impl Command for MakeTasks {
     }
 }
 
-enum Collapse {
-    /// The event is in a task that was there.
-    Done,
-    /// It makes a task of its own.
-    None,
-    /// That cannot be said without this task.
-    Unread(TaskPlace),
+impl MakeTasks {
+    /// The tasks of the windows that are there, as far as they were not read.
+    fn unread(&self, draft: &Draft) -> Vec<TaskPlace> {
+        let windows = draft.rows().filter_map(|(_, row)| match row {
+            Row::TaskWindow(window) => Some(window.place()),
+            _ => None,
+        });
+        windows.filter(|place| !self.open.contains(place)).collect()
+    }
 }
 
-impl MakeTasks {
-    /// Puts an event into the task of its subject's window, if that is open and nobody took the task yet.
-    fn collapse(&self, draft: &mut Draft, reaction: &Reaction, event: &Source) -> Collapse {
-        if reaction.order.debounce_ms == 0 {
-            return Collapse::None;
-        }
-        let Some(Row::TaskWindow(window)) = draft.row(&RowKey::TaskWindow(window_of(&event.subject))) else {
-            return Collapse::None;
-        };
-        if event.at >= window.ends {
-            return Collapse::None;
-        }
-        let place = TaskPlace {
-            shard: window.shard,
-            position: window.position,
-        };
-        let Some(Row::Task(task)) = draft.row(&place.key()) else {
-            return if self.open.contains(&place) {
-                Collapse::None
-            } else {
-                Collapse::Unread(place)
-            };
-        };
-        if task.attempts > 0 || !matches!(task.state, TaskState::Pending { .. }) {
-            return Collapse::None;
-        }
-        let mut task = task.clone();
-        task.source = event.clone();
-        draft.put(place.key(), Row::Task(task));
-        Collapse::Done
+/// Puts an event into the task of its subject's window, if that is open and nobody took the task yet.
+fn collapse(draft: &mut Draft, reaction: &Reaction, event: &Source) -> bool {
+    if reaction.order.debounce_ms == 0 {
+        return false;
     }
+    let Some(Row::TaskWindow(window)) = draft.row(&RowKey::TaskWindow(window_of(&event.subject))) else {
+        return false;
+    };
+    let (place, ends) = (window.place(), window.ends);
+    let Some(Row::Task(task)) = draft.row(&place.key()) else {
+        return false;
+    };
+    if event.at >= ends || task.attempts > 0 || !matches!(task.state, TaskState::Pending { .. }) {
+        return false;
+    }
+    let mut task = task.clone();
+    task.source = event.clone();
+    draft.put(place.key(), Row::Task(task));
+    true
 }
 
 fn make(draft: &mut Draft, reaction: &Reaction, event: &Source) {

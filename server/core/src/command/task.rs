@@ -82,9 +82,17 @@ pub struct SweepTasks {
     pub keys: Vec<RowKey>,
 }
 
-impl Command for ClaimTasks {
+/// What a claim brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claimed {
     /// The tasks that the caller holds by this very request.
-    type Reply = Vec<Task>;
+    pub tasks: Vec<Task>,
+    /// Nothing, because others were faster: there may be more where these came from.
+    pub beaten: bool,
+}
+
+impl Command for ClaimTasks {
+    type Reply = Claimed;
 
     fn entity(&self) -> EntityId {
         self.name.entity()
@@ -94,7 +102,7 @@ impl Command for ClaimTasks {
         Reads::rows(self.lapsed.iter().chain(&self.due).map(|place| place.key()))
     }
 
-    fn decide(&self, draft: &mut Draft) -> Result<Vec<Task>, Refusal> {
+    fn decide(&self, draft: &mut Draft) -> Result<Claimed, Refusal> {
         check_reaction_id(&self.name.id)?;
         check_name("owner", &self.owner)?;
         let lease_ms = self.lease_ms()?;
@@ -144,7 +152,10 @@ impl Command for ClaimTasks {
             reaction.bucket = reaction.bucket.take(taken, reaction.order.rate_limit_per_s, now);
         }
         put_changed(draft, reaction);
-        Ok(claimed)
+        Ok(Claimed {
+            beaten: claimed.is_empty() && admitted > 0 && !self.due.is_empty(),
+            tasks: claimed,
+        })
     }
 }
 

@@ -192,6 +192,7 @@ impl Store for MemoryStore {
                     body: found.journal.get(seq)?.clone(),
                     tenant: found.listing.tenant.clone(),
                     app: found.listing.app.clone(),
+                    user: found.listing.user.clone(),
                 })
             })
             .collect())

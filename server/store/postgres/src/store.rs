@@ -201,7 +201,7 @@ impl Store for PostgresStore {
     async fn tail(&self, after: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
         // Positions are given in the order of the commits (migration 2): what is not visible yet lies behind what is.
         let rows = sqlx::query(
-            "SELECT j.position, e.kind, e.id, j.seq, j.body, e.tenant, e.app
+            "SELECT j.position, e.kind, e.id, j.seq, j.body, e.tenant, e.app, e.\"user\"
              FROM (SELECT * FROM journal WHERE position > $1 ORDER BY position LIMIT $2) j
              JOIN entities e ON e.no = j.no ORDER BY j.position",
         )
@@ -222,6 +222,7 @@ impl Store for PostgresStore {
                     body: get(row, 4)?,
                     tenant: get(row, 5)?,
                     app: get(row, 6)?,
+                    user: get(row, 7)?,
                 })
             })
             .collect()

@@ -213,7 +213,7 @@ impl Store for SqliteStore {
     async fn tail(&self, after: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
         // There is one writer: positions are given in the order of the commits.
         let rows = sqlx::query(
-            "SELECT j.position, e.kind, e.id, j.seq, j.body, e.tenant, e.app FROM journal j JOIN entities e ON e.no = j.no
+            "SELECT j.position, e.kind, e.id, j.seq, j.body, e.tenant, e.app, e.\"user\" FROM journal j JOIN entities e ON e.no = j.no
              WHERE j.position > ? ORDER BY j.position LIMIT ?",
         )
         .bind(after)
@@ -233,6 +233,7 @@ impl Store for SqliteStore {
                     body: get(row, 4)?,
                     tenant: get(row, 5)?,
                     app: get(row, 6)?,
+                    user: get(row, 7)?,
                 })
             })
             .collect()
