@@ -413,6 +413,20 @@ impl Effect {
             .then(|| now.after(Backoff::RECONCILE.wait_ms(checks, jitter)))
     }
 
+    /// The connector that its work waits for; see [`Row::waits_for`](crate::row::Row::waits_for). A claim that ran out can be
+    /// ended by anybody, and an app's function may know what the connector does not.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<&str> {
+        let connector = self.intent.connector.as_str();
+        match &self.state {
+            EffectState::Confirmed | EffectState::Failed => None,
+            EffectState::Claimed(_) | EffectState::Sent(_) => Some(""),
+            EffectState::Pending { .. } if self.intent.mode == Mode::Outbox => Some(connector),
+            _ if self.intent.status_check.is_empty() => Some(connector),
+            _ => Some(""),
+        }
+    }
+
     /// When and for whom it is work that waits.
     #[must_use]
     pub fn due(&self) -> Option<Due> {

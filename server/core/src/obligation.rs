@@ -161,6 +161,14 @@ impl Obligation {
         })
     }
 
+    /// The connector that its work waits for; see [`Row::waits_for`](crate::row::Row::waits_for). One that names neither
+    /// connector nor function is undone by the effect's own connector, which the row does not tell.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<&str> {
+        let open = self.state != ObligationState::Compensated;
+        open.then_some(self.handle.connector.as_str())
+    }
+
     /// The key under which the upstream is asked to undo it.
     #[must_use]
     pub fn idempotency_key(&self) -> String {

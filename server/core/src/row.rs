@@ -10,7 +10,7 @@ use crate::id::{EffectKey, RunId};
 use crate::lease::Lease;
 use crate::obligation::Obligation;
 use crate::reaction::{Reaction, Window};
-use crate::run::Run;
+use crate::run::{Run, RunState};
 use crate::session::{Session, SessionEvent, SharedState, StateValue};
 use crate::task::Task;
 use crate::time::Time;
@@ -267,6 +267,18 @@ impl RowKey {
 }
 
 impl Row {
+    /// The connector without which nobody can do the work that the row is: empty = none in particular, so that any reactor
+    /// of the kind can; none = the question does not arise for this kind of work.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<&str> {
+        match self {
+            Self::Effect(effect) => effect.waits_for(),
+            Self::Obligation(obligation) => obligation.waits_for(),
+            Self::Run(run) if matches!(run.state, RunState::Compensating { .. }) => Some(""),
+            _ => None,
+        }
+    }
+
     /// When and for whom the row is work that waits: a property of the row, so that no hint can be forgotten.
     #[must_use]
     pub fn due(&self) -> Option<Due> {

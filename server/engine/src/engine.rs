@@ -104,7 +104,7 @@ impl Engine {
             };
             let mut draft = Draft::new(snapshot, context);
             let decided = command.decide(&mut draft);
-            let (changes, _) = draft.finish();
+            let (changes, after) = draft.finish();
             if decided.is_err() || changes.is_empty() {
                 // An answer, but on a state that may not be durable yet.
                 let last = desk.last(&entity);
@@ -121,7 +121,7 @@ impl Engine {
                 continue;
             }
             let reply = decided?;
-            let mut commit = encode(&entity, expected, &changes)?;
+            let mut commit = encode(&entity, expected, &changes, tenant_of(&after))?;
             let bytes = commit.puts.iter().map(|row| row.body.len()).sum();
             let (ended, change) = Accepted::new();
             commit.chain = change.after(&desk.last(&entity));
@@ -236,7 +236,7 @@ impl Tries {
 }
 
 /// Changes as a store takes them.
-fn encode(entity: &EntityId, expected: u64, changes: &Changes) -> Result<Commit, TapeError> {
+fn encode(entity: &EntityId, expected: u64, changes: &Changes, tenant: &str) -> Result<Commit, TapeError> {
     let mut puts = Vec::with_capacity(changes.puts.len());
     let mut listing = None;
     for (key, row) in &changes.puts {
@@ -247,6 +247,7 @@ fn encode(entity: &EntityId, expected: u64, changes: &Changes) -> Result<Commit,
             key: key.clone(),
             body: codec::encode_row(row).map_err(store_error)?,
             due: row.due(),
+            by: row.waits_for().map(|connector| by(tenant, connector)),
         });
     }
     let entries = changes
@@ -263,6 +264,23 @@ fn encode(entity: &EntityId, expected: u64, changes: &Changes) -> Result<Commit,
         entries,
         chain: Chain::default(),
     })
+}
+
+/// The tenant of a run, for what is found by its connectors.
+fn tenant_of(snapshot: &Snapshot) -> &str {
+    match snapshot.rows.get(&RowKey::Head) {
+        Some(Row::Run(run)) => &run.identity.tenant,
+        _ => "",
+    }
+}
+
+/// Whom work waits for, as hints name it: a connector of a tenant; empty = nobody in particular.
+pub(crate) fn by(tenant: &str, connector: &str) -> String {
+    if connector.is_empty() {
+        String::new()
+    } else {
+        format!("{tenant}/{connector}")
+    }
 }
 
 /// By what an entity is found in listings; follows from its head.

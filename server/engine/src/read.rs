@@ -14,7 +14,7 @@ use tape_core::{DueKind, EffectKey, EntityId, Row, RowKey, RunId, Snapshot, Time
 use tape_port::{DueItem, DueWork, TapeError};
 use tape_store::{DueQuery, ListQuery, Position, codec};
 
-use crate::engine::{Engine, store_error};
+use crate::engine::{Engine, by, store_error};
 
 /// Which runs.
 #[derive(Clone, Debug, Default)]
@@ -217,6 +217,10 @@ impl Engine {
             until: self.now().after(work.ahead_ms),
             tenants: work.tenants.clone(),
             apps: work.apps.clone(),
+            by: work
+                .served
+                .as_ref()
+                .map(|served| served.iter().map(|one| by(&one.tenant, &one.name)).collect()),
             limit: work.limit,
         };
         let rows = self.store.due(&query).await.map_err(store_error)?;

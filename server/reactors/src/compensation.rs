@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tape_connector_port::{
-    Called, CompensateAnswer, CompensateOutcome, Connectors, ObligationCall, ObserveAnswer, Unmarked,
+    Called, CompensateAnswer, CompensateOutcome, ConnectorError, Connectors, ObligationCall, ObserveAnswer, Unmarked,
 };
 use tape_core::command::obligation::{SettleObligation, Undone};
 use tape_core::{DueKind, RowKey, RunId};
 use tape_port::{ClaimCompensation, CompensationTask, DueItem, DueWork, Tape, TapeError, WorkerError, Workers};
 
-use crate::reactor::{BATCH, Identity, Reactor, ms, served};
+use crate::reactor::{BATCH, Identity, Reactor, loaded_anew, ms, served};
 
 /// Works off obligations.
 pub struct Compensation {
@@ -38,7 +38,10 @@ impl Reactor for Compensation {
     }
 
     async fn woken(&self) {
-        self.tape.woken(DueKind::Compensation).await;
+        tokio::select! {
+            () = self.tape.woken(DueKind::Compensation) => {}
+            () = loaded_anew(self.connectors.as_ref()) => {}
+        }
     }
 
     async fn handle(&self, item: &DueItem) -> Result<(), TapeError> {
@@ -101,6 +104,12 @@ impl Compensation {
                 undone(called.outcome),
                 serde_json::to_string(&called.evidence).unwrap_or_default(),
             ),
+            Err(error @ ConnectorError::Unknown { .. }) => (
+                Undone::Nobody {
+                    error: error.to_string(),
+                },
+                String::new(),
+            ),
             Err(error) => (
                 Undone::TryAgain {
                     error: error.to_string(),
@@ -129,6 +138,9 @@ impl Compensation {
                 next_ms: None,
             },
             Err(error @ WorkerError::Refused { retryable: false, .. }) => Undone::Stuck {
+                error: error.to_string(),
+            },
+            Err(error @ WorkerError::NoWorker { .. }) => Undone::Nobody {
                 error: error.to_string(),
             },
             Err(error) => {

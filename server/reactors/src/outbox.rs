@@ -13,7 +13,7 @@ use tape_core::command::dispatch::{ClaimDispatch, MarkSent, Outcome, RenewDispat
 use tape_core::{DueKind, RowKey};
 use tape_port::{DispatchTask, DueItem, DueWork, Tape, TapeError};
 
-use crate::reactor::{BATCH, Identity, Reactor, ms, served};
+use crate::reactor::{BATCH, Identity, Reactor, loaded_anew, ms, served};
 
 /// Dispatches outbox effects.
 pub struct Outbox {
@@ -43,7 +43,10 @@ impl Reactor for Outbox {
     }
 
     async fn woken(&self) {
-        self.tape.woken(DueKind::Outbox).await;
+        tokio::select! {
+            () = self.tape.woken(DueKind::Outbox) => {}
+            () = loaded_anew(self.connectors.as_ref()) => {}
+        }
     }
 
     async fn handle(&self, item: &DueItem) -> Result<(), TapeError> {

@@ -1,5 +1,7 @@
 //! What every reactor is: a kind of work, and how one row of it is handled.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tape_connector_port::Connectors;
 use tape_core::DueKind;
@@ -47,6 +49,20 @@ pub(crate) fn served(connectors: &dyn Connectors) -> Vec<Served> {
         name: connector.name,
     });
     served.collect()
+}
+
+/// How often the connectors are looked at: what waits for a new one waits no longer than this.
+const CONNECTORS_LOOK: Duration = Duration::from_millis(500);
+
+/// Waits until other connectors can be called here than now.
+pub(crate) async fn loaded_anew(connectors: &dyn Connectors) {
+    let before = served(connectors);
+    loop {
+        tokio::time::sleep(CONNECTORS_LOOK).await;
+        if served(connectors) != before {
+            return;
+        }
+    }
 }
 
 /// Milliseconds as the domain counts them.

@@ -11,7 +11,7 @@ use tape_core::command::observe::{Booking, ClaimCheck, IfAbsent, Observation, Re
 use tape_core::{DueKind, RowKey};
 use tape_port::{CheckTask, DueItem, DueWork, Tape, TapeError, Workers};
 
-use crate::reactor::{BATCH, Identity, Reactor, ms, served};
+use crate::reactor::{BATCH, Identity, Reactor, loaded_anew, ms, served};
 
 /// Settles doubt.
 pub struct Reconciler {
@@ -39,7 +39,10 @@ impl Reactor for Reconciler {
     }
 
     async fn woken(&self) {
-        self.tape.woken(DueKind::Reconcile).await;
+        tokio::select! {
+            () = self.tape.woken(DueKind::Reconcile) => {}
+            () = loaded_anew(self.connectors.as_ref()) => {}
+        }
     }
 
     async fn handle(&self, item: &DueItem) -> Result<(), TapeError> {

@@ -189,6 +189,17 @@ pub struct StoredRow {
     pub body: Vec<u8>,
     /// For whom and from when it is work that waits; none = for nobody.
     pub due: Option<tape_core::Due>,
+    /// Without whom that work cannot be done: by this, work is found among much that others have to do. Empty = anybody
+    /// can do it; none = all work of this kind is anybody's.
+    pub by: Option<String>,
+}
+
+impl StoredRow {
+    /// Whom the row's work waits for; none if it is no work.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<&str> {
+        self.by.as_deref().filter(|_| self.due.is_some())
+    }
 }
 
 /// By what an entity can be found.
@@ -232,6 +243,9 @@ pub struct DueQuery {
     pub tenants: Option<Vec<String>>,
     /// Of these apps; none = of all.
     pub apps: Option<Vec<String>>,
+    /// Work that anybody can do, or one of these; none = whoever can. Cost: does not grow with the work that others have
+    /// to do. Kinds of work that are anybody's are not found by this.
+    pub by: Option<Vec<String>>,
     /// At most so many.
     pub limit: u32,
 }

@@ -28,6 +28,7 @@ pub fn row(key: &str, value: &str, due: Option<Due>) -> StoredRow {
         key: RowKey::State(key.into()),
         body: codec::encode_row(&state).unwrap(),
         due,
+        by: None,
     }
 }
 
@@ -373,10 +374,69 @@ pub async fn due_work_is_named_in_order(store: &dyn Store) {
         until: Time(99),
         tenants: None,
         apps: None,
+        by: None,
         limit: 1,
     };
     let named = store.due(&one).await.unwrap();
     assert_eq!((named.len(), named[0].app.as_str(), named[0].at), (1, "y", Time(10)));
+}
+
+/// Work that waits for somebody is found by who that is, however much waits for others; what anybody can do always is.
+pub async fn work_of_others_hides_nothing(store: &dyn Store) {
+    let waiting = |name: &str, at, by: Option<&str>| StoredRow {
+        by: by.map(str::to_owned),
+        ..row(name, "1", due(DueKind::Outbox, at))
+    };
+    let mut puts = vec![head("1")];
+    puts.extend((0..1_000).map(|n| waiting(&format!("post-{n}"), n, Some("t/post"))));
+    puts.push(waiting("bank-2", 5_002, Some("t/bank")));
+    puts.push(waiting("bank-1", 5_001, Some("t/bank")));
+    puts.push(waiting("anybody", 5_003, Some("")));
+    puts.push(waiting("later", 9_001, Some("t/bank")));
+    // Of a kind that is anybody's: not looked for by who.
+    puts.push(waiting("unnamed", 1, None));
+    let mut work = commit(&run("a"), 0, puts);
+    work.listing = listing("x", 1, 1);
+    store.commit(work).await.unwrap();
+    let ask = |by: &[&str], apps: Option<&str>, limit| DueQuery {
+        kind: DueKind::Outbox,
+        until: Time(9_000),
+        tenants: None,
+        apps: apps.map(|app| vec![app.to_owned()]),
+        by: Some(by.iter().map(|one| (*one).to_owned()).collect()),
+        limit,
+    };
+    let named = async |query: DueQuery| {
+        let rows = store.due(&query).await.unwrap();
+        rows.into_iter().map(|row| row.key).collect::<Vec<_>>()
+    };
+    let keys = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| RowKey::State((*name).into()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        named(ask(&["t/bank", "t/none"], None, 200)).await,
+        keys(&["bank-1", "bank-2", "anybody"])
+    );
+    assert_eq!(named(ask(&["t/bank"], Some("x"), 2)).await, keys(&["bank-1", "bank-2"]));
+    assert_eq!(named(ask(&["t/bank"], Some("y"), 200)).await, keys(&[]));
+    assert_eq!(named(ask(&[], None, 200)).await, keys(&["anybody"]));
+    assert_eq!(named(ask(&["t/bank", "t/post"], None, 200)).await.len(), 200);
+    // More names than one statement of SQLite joins.
+    let mut many: Vec<String> = (0..1_000).map(|n| format!("t/c-{n}")).collect();
+    many.push("t/bank".to_owned());
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(
+        named(ask(&many, None, 200)).await,
+        keys(&["bank-1", "bank-2", "anybody"])
+    );
+
+    // It moves with its row, like the time.
+    let again = vec![waiting("bank-1", 5_001, Some("t/post")), row("bank-2", "2", None)];
+    store.commit(commit(&run("a"), 1, again)).await.unwrap();
+    assert_eq!(named(ask(&["t/bank"], None, 200)).await, keys(&["anybody"]));
 }
 
 /// A hint moves with its row.
@@ -543,6 +603,7 @@ async fn due_keys(store: &dyn Store, kind: DueKind, until: i64, apps: Option<Vec
             until: Time(until),
             tenants: None,
             apps,
+            by: None,
             limit: 100,
         })
         .await

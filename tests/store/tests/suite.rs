@@ -78,6 +78,7 @@ facts!(
     a_range_can_be_cut_to_its_last_rows(),
     a_deleted_row_is_gone(),
     due_work_is_named_in_order(),
+    work_of_others_hides_nothing(),
     a_hint_moves_with_its_row(),
     listings_are_paged(),
     tasks_are_named_by_queue_and_shard(),

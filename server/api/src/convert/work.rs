@@ -211,6 +211,7 @@ pub(crate) fn undone(outcome: pb::CompensateOutcome) -> Option<Undone> {
             in_doubt: true,
             next_ms: None,
         },
+        Said::Nobody(not_sent) => Undone::Nobody { error: not_sent.reason },
         Said::NotSent(not_sent) => Undone::TryAgain {
             error: not_sent.reason,
             in_doubt: false,

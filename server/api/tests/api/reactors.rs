@@ -184,6 +184,71 @@ async fn what_a_reactor_does_not_serve_it_does_not_get() {
 }
 
 #[tokio::test]
+async fn a_thousand_effects_that_nobody_serves_hide_none() {
+    let server = TestServer::start().await;
+    for n in 0..1_000 {
+        begun(&server, &format!("i-{n}"), "post").await;
+    }
+    server.clock.turn(1_000);
+    let (run, key) = begun(&server, "served", "bank").await;
+    let tape = remote(&server, "r-1");
+    let serving = |name: &str| DueWork {
+        served: Some(vec![Served {
+            tenant: String::new(),
+            name: name.into(),
+        }]),
+        ..DueWork::all(DueKind::Outbox, 200)
+    };
+    let due = tape.due(&serving("bank")).await.unwrap();
+    assert_eq!(due.len(), 1);
+    assert_eq!((&due[0].run, &due[0].key), (&run, &RowKey::Effect(key)));
+    // Its connector appears: they are due at once, since when they were.
+    let due = tape.due(&serving("post")).await.unwrap();
+    assert_eq!(due.len(), 200);
+    assert!(due[0].at <= server.engine.now().after(-1_000));
+}
+
+#[tokio::test]
+async fn doubt_about_an_effect_waits_for_its_connector() {
+    let server = TestServer::start().await;
+    let run = server.begin("i-1", "driver", false).await.run_id;
+    let request = pb::BeginEffectRequest {
+        status_check: String::new(),
+        business_key: "inv-1".into(),
+        ..wire(&run, "bank")
+    };
+    let key = server
+        .tape
+        .clone()
+        .begin_effect(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .idempotency_key;
+    let (run, key) = (RunId(run), EffectKey(key));
+    let tape = remote(&server, "r-1");
+    let task = tape.claim_dispatch(claim_of(&run, &key, "r-1")).await.unwrap().unwrap();
+    tape.mark_sent(mark_of(&task, "r-1")).await.unwrap();
+    let unknown = Outcome::Unknown {
+        reason: "no answer".into(),
+    };
+    tape.settle_dispatch(settled(&task, "r-1", unknown)).await.unwrap();
+    let doubts = async |served: Vec<Served>| {
+        let work = DueWork {
+            served: Some(served),
+            ..DueWork::all(DueKind::Reconcile, 10)
+        };
+        tape.due(&work).await.unwrap().len()
+    };
+    let bank = Served {
+        tenant: String::new(),
+        name: "bank".into(),
+    };
+    assert_eq!(doubts(Vec::new()).await, 0);
+    assert_eq!(doubts(vec![bank]).await, 1);
+}
+
+#[tokio::test]
 async fn work_of_other_apps_and_tenants_is_left_alone() {
     let server = TestServer::start().await;
     begun(&server, "i-1", "bank").await;

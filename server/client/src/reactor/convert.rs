@@ -281,6 +281,7 @@ pub(super) fn undone(undone: Undone) -> pb::CompensateOutcome {
             error, in_doubt: true, ..
         } => Said::Unknown(doubt(error)),
         Undone::TryAgain { error, next_ms, .. } => Said::NotSent(not_sent(error, next_ms)),
+        Undone::Nobody { error } => Said::Nobody(not_sent(error, None)),
         Undone::Stuck { error } => Said::Failed(pb::Failure {
             message: error,
             ..pb::Failure::default()

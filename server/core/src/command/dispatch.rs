@@ -146,10 +146,20 @@ impl Command for ClaimDispatch {
             }
         }
         let effect = draft.effect(&self.key)?;
+        if matches!(effect.state, EffectState::Pending { .. }) && !self.serves(&effect.intent.connector) {
+            // A hint that named it all the same does not know the connector: written again, it does.
+            let effect = effect.clone();
+            draft.put(
+                RowKey::Effect(self.key.clone()),
+                crate::row::Row::Effect(Box::new(effect.clone())),
+            );
+            return Ok(ClaimedDispatch {
+                acquired: false,
+                effect,
+            });
+        }
         let free = match &effect.state {
-            EffectState::Pending { next } => {
-                effect.intent.mode == Mode::Outbox && *next <= now && self.serves(&effect.intent.connector)
-            }
+            EffectState::Pending { next } => effect.intent.mode == Mode::Outbox && *next <= now,
             _ => false,
         };
         if !free {

@@ -15,6 +15,10 @@ use crate::refusal::{Refusal, Status};
 use crate::retry::Backoff;
 use crate::row::{Row, RowKey, RowKind};
 
+/// How long an obligation rests when nobody could be asked to work on it.
+const NOBODY_MIN_MS: i64 = 1_000;
+const NOBODY_MAX_MS: i64 = 60_000;
+
 /// Registers a compensation explicitly.
 #[derive(Clone, Debug)]
 pub struct RegisterCompensation {
@@ -81,6 +85,11 @@ pub enum Undone {
         in_doubt: bool,
         /// When, if the caller or the upstream says so.
         next_ms: Option<i64>,
+    },
+    /// Nobody could be asked: no worker, no connector. It was no attempt.
+    Nobody {
+        /// Who was missed.
+        error: String,
     },
     /// Nobody should try again.
     Stuck {
@@ -256,6 +265,16 @@ impl Command for SettleObligation {
             } if more => {
                 obligation.in_doubt = *in_doubt;
                 let wait = next_ms.unwrap_or_else(|| Backoff::DISPATCH.wait_ms(obligation.attempts, jitter));
+                (
+                    ObligationEvent::TryAgain { next: now.after(wait) },
+                    Kind::ObligationRetrying,
+                    error.clone(),
+                )
+            }
+            Undone::Nobody { error } => {
+                obligation.attempts = obligation.attempts.saturating_sub(1);
+                // A quarter of the time that it has waited already: looked for less and less often.
+                let wait = (now.since(obligation.at) / 4).clamp(NOBODY_MIN_MS, NOBODY_MAX_MS);
                 (
                     ObligationEvent::TryAgain { next: now.after(wait) },
                     Kind::ObligationRetrying,

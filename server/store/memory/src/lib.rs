@@ -29,8 +29,14 @@ struct Entity {
     journal: BTreeMap<i64, Vec<u8>>,
 }
 
-/// A row's key, body, and hint.
-type Stored = (RowKey, Vec<u8>, Option<Due>);
+/// A row's key, body, and hint with whom it waits for.
+type Stored = (RowKey, Vec<u8>, Option<Hint>);
+
+#[derive(Clone)]
+struct Hint {
+    due: Due,
+    by: Option<String>,
+}
 
 impl MemoryStore {
     /// An empty store.
@@ -58,8 +64,9 @@ impl MemoryStore {
         for key in &commit.deletes {
             entity.rows.remove(&codec::encode_key(key));
         }
-        for StoredRow { key, body, due } in commit.puts {
-            entity.rows.insert(codec::encode_key(&key), (key, body, due));
+        for StoredRow { key, body, due, by } in commit.puts {
+            let hint = due.map(|due| Hint { due, by });
+            entity.rows.insert(codec::encode_key(&key), (key, body, hint));
         }
         entity.journal.extend(commit.entries);
         Ok(entity.version)
@@ -114,11 +121,16 @@ impl Store for MemoryStore {
                 continue;
             }
             for (key, _, hint) in entity.rows.values() {
-                if let Some(hint) = hint.filter(|hint| hint.kind == query.kind && hint.at <= query.until) {
+                let Some(hint) = hint else { continue };
+                let ours = query.by.as_ref().is_none_or(|ours| {
+                    let by = hint.by.as_ref();
+                    by.is_some_and(|by| by.is_empty() || ours.contains(by))
+                });
+                if ours && hint.due.kind == query.kind && hint.due.at <= query.until {
                     due.push(DueRow {
                         entity: id.clone(),
                         key: key.clone(),
-                        at: hint.at,
+                        at: hint.due.at,
                         tenant: entity.listing.tenant.clone(),
                         app: entity.listing.app.clone(),
                     });
@@ -146,8 +158,12 @@ impl Store for MemoryStore {
                 (Some(shard), RowKey::Task(own, _)) => shard == *own,
                 _ => true,
             };
-            if let Some(hint) = hint.filter(|hint| here && hint.kind == query.kind && hint.at <= query.until) {
-                queue.push((hint.at, key));
+            if let Some(Hint { due, .. }) = hint
+                && here
+                && due.kind == query.kind
+                && due.at <= query.until
+            {
+                queue.push((due.at, key));
             }
         }
         queue.sort();
@@ -247,7 +263,8 @@ fn hints(state: &HashMap<EntityId, Entity>, kind: DueKind) -> impl Iterator<Item
     state
         .values()
         .flat_map(|entity| entity.rows.values())
-        .filter_map(move |(_, _, due)| due.filter(|due| due.kind == kind).map(|due| due.at))
+        .filter_map(move |(_, _, hint)| hint.as_ref().map(|hint| hint.due))
+        .filter_map(move |due| (due.kind == kind).then_some(due.at))
 }
 
 fn matches(query: &ListQuery, id: &str, listing: &Listing) -> bool {

@@ -119,13 +119,27 @@ impl Store for PostgresStore {
     }
 
     async fn due(&self, query: &DueQuery) -> Result<Vec<DueRow>, StoreError> {
-        let mut sql = QueryBuilder::<Postgres>::new(
-            "SELECT e.kind, e.id, r.kind, r.key, r.due_at, e.tenant, e.app
-             FROM rows r JOIN entities e ON e.no = r.no WHERE r.due_kind = ",
-        );
-        sql.push_bind(i16::from(query.kind as u8))
-            .push(" AND r.due_at <= ")
-            .push_bind(query.until.0);
+        let mut sql =
+            QueryBuilder::<Postgres>::new("SELECT e.kind, e.id, r.kind, r.key, r.due_at, e.tenant, e.app FROM ");
+        if let Some(by) = &query.by {
+            // Of each the oldest are taken from the index, so that what others have to do is not looked at.
+            let by: Vec<&str> = [""].into_iter().chain(by.iter().map(String::as_str)).collect();
+            sql.push("unnest(")
+                .push_bind(by)
+                .push("::text[]) AS b (by) CROSS JOIN LATERAL (SELECT * FROM rows WHERE due_kind = ")
+                .push_bind(i16::from(query.kind as u8))
+                .push(" AND due_by = b.by AND due_at <= ")
+                .push_bind(query.until.0)
+                .push(" ORDER BY due_at");
+            if query.tenants.is_none() && query.apps.is_none() {
+                sql.push(" LIMIT ").push_bind(i64::from(query.limit));
+            }
+            sql.push(") r JOIN entities e ON e.no = r.no WHERE true");
+        } else {
+            sql.push("rows r JOIN entities e ON e.no = r.no WHERE r.due_kind = ")
+                .push_bind(i16::from(query.kind as u8));
+        }
+        sql.push(" AND r.due_at <= ").push_bind(query.until.0);
         for (column, wanted) in [
             (" AND e.tenant = ANY(", &query.tenants),
             (" AND e.app = ANY(", &query.apps),

@@ -237,10 +237,10 @@ async fn write_rows(
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO rows (no, kind, key, due_kind, due_at, body)
-         SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bytea[], $4::smallint[], $5::bigint[], $6::bytea[])
+        "INSERT INTO rows (no, kind, key, due_kind, due_at, due_by, body)
+         SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bytea[], $4::smallint[], $5::bigint[], $6::text[], $7::bytea[])
          ON CONFLICT (no, kind, key) DO UPDATE
-         SET due_kind = excluded.due_kind, due_at = excluded.due_at, body = excluded.body",
+         SET due_kind = excluded.due_kind, due_at = excluded.due_at, due_by = excluded.due_by, body = excluded.body",
     )
     .bind(written.iter().map(|((no, ..), _)| *no).collect::<Vec<_>>())
     .bind(written.iter().map(|((_, kind, _), _)| *kind).collect::<Vec<_>>())
@@ -257,6 +257,7 @@ async fn write_rows(
             .map(|(_, row)| row.due.map(|due| due.at.0))
             .collect::<Vec<_>>(),
     )
+    .bind(written.iter().map(|(_, row)| row.waits_for()).collect::<Vec<_>>())
     .bind(written.iter().map(|(_, row)| row.body.as_slice()).collect::<Vec<_>>())
     .execute(&mut **transaction)
     .await

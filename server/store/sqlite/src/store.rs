@@ -17,6 +17,9 @@ use crate::config::SqliteConfig;
 use crate::error::unavailable;
 use crate::{driver, writer};
 
+/// Names of which one statement takes the oldest each: SQLite joins 500 selects at most.
+const BY_MAX: usize = 400;
+
 /// A store in one SQLite file.
 pub struct SqliteStore {
     readers: SqlitePool,
@@ -131,27 +134,19 @@ impl Store for SqliteStore {
     }
 
     async fn due(&self, query: &DueQuery) -> Result<Vec<DueRow>, StoreError> {
-        let mut sql = QueryBuilder::<Sqlite>::new(
-            "SELECT e.kind, e.id, r.kind, r.key, r.due_at, e.tenant, e.app
-             FROM rows r JOIN entities e ON e.no = r.no WHERE r.due_kind = ",
-        );
-        sql.push_bind(query.kind as u8)
-            .push(" AND r.due_at <= ")
-            .push_bind(query.until.0);
-        for (column, wanted) in [(" AND e.tenant IN (", &query.tenants), (" AND e.app IN (", &query.apps)] {
-            let Some(wanted) = wanted else { continue };
-            let mut list = sql.push(column).separated(", ");
-            for one in wanted {
-                list.push_bind(one);
+        let mut found = Vec::new();
+        let looked_for = match &query.by {
+            None => vec![None],
+            Some(by) => {
+                let all: Vec<&str> = [""].into_iter().chain(by.iter().map(String::as_str)).collect();
+                all.chunks(BY_MAX).map(|chunk| Some(chunk.to_vec())).collect()
             }
-            sql.push(")");
-        }
-        sql.push(" ORDER BY r.due_at, e.kind, e.id LIMIT ")
-            .push_bind(query.limit);
-        let rows = sql.build().fetch_all(&self.readers).await.map_err(unavailable)?;
-        rows.iter()
-            .map(|row| {
-                Ok(DueRow {
+        };
+        for by in looked_for {
+            let mut sql = due_statement(query, by.as_deref());
+            let rows = sql.build().fetch_all(&self.readers).await.map_err(unavailable)?;
+            for row in &rows {
+                found.push(DueRow {
                     entity: EntityId {
                         kind: entity_kind(get(row, 0)?)?,
                         id: get(row, 1)?,
@@ -160,9 +155,12 @@ impl Store for SqliteStore {
                     at: Time(get(row, 4)?),
                     tenant: get(row, 5)?,
                     app: get(row, 6)?,
-                })
-            })
-            .collect()
+                });
+            }
+        }
+        found.sort_by(|a, b| (a.at, &a.entity).cmp(&(b.at, &b.entity)));
+        found.truncate(query.limit as usize);
+        Ok(found)
     }
 
     async fn next_due(&self, kind: DueKind, after: Time) -> Result<Option<Time>, StoreError> {
@@ -342,6 +340,47 @@ impl Store for SqliteStore {
                 .take(),
         );
     }
+}
+
+/// The statement of [`Store::due`]. Of each of `by` the oldest are taken from the index, so that what others have to do is
+/// not looked at.
+fn due_statement(query: &DueQuery, by: Option<&[&str]>) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::<Sqlite>::new("SELECT e.kind, e.id, r.kind, r.key, r.due_at, e.tenant, e.app FROM ");
+    let filtered = query.tenants.is_some() || query.apps.is_some();
+    match by {
+        None => drop(
+            sql.push("rows r JOIN entities e ON e.no = r.no WHERE r.due_kind = ")
+                .push_bind(query.kind as u8),
+        ),
+        Some(by) => {
+            for (index, one) in by.iter().enumerate() {
+                sql.push(if index == 0 { "(" } else { " UNION ALL " });
+                sql.push("SELECT * FROM (SELECT no, kind, key, due_at FROM rows WHERE due_kind = ")
+                    .push_bind(query.kind as u8)
+                    .push(" AND due_by = ")
+                    .push_bind(*one)
+                    .push(" AND due_at <= ")
+                    .push_bind(query.until.0);
+                if !filtered {
+                    sql.push(" ORDER BY due_at LIMIT ").push_bind(query.limit);
+                }
+                sql.push(")");
+            }
+            sql.push(") r JOIN entities e ON e.no = r.no WHERE true");
+        }
+    }
+    sql.push(" AND r.due_at <= ").push_bind(query.until.0);
+    for (column, wanted) in [(" AND e.tenant IN (", &query.tenants), (" AND e.app IN (", &query.apps)] {
+        let Some(wanted) = wanted else { continue };
+        let mut list = sql.push(column).separated(", ");
+        for one in wanted {
+            list.push_bind(one);
+        }
+        sql.push(")");
+    }
+    sql.push(" ORDER BY r.due_at, e.kind, e.id LIMIT ")
+        .push_bind(query.limit);
+    sql
 }
 
 /// The statement of [`Store::tasks_due`]. Which index serves it depends on its literals: the row kind is one.

@@ -216,7 +216,7 @@ async fn write_rows(
     connection: &mut SqliteConnection,
     puts: HashMap<(i64, u8, Vec<u8>), Option<&tape_store::StoredRow>>,
 ) -> Result<(), sqlx::Error> {
-    const COLUMNS: usize = 6;
+    const COLUMNS: usize = 7;
     let mut written = Vec::new();
     let mut deleted = Vec::new();
     for (key, row) in puts {
@@ -234,18 +234,20 @@ async fn write_rows(
         query.build().execute(&mut *connection).await?;
     }
     for chunk in written.chunks(VARIABLES_MAX / COLUMNS) {
-        let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO rows (no, kind, key, due_kind, due_at, body) ");
+        let mut query =
+            QueryBuilder::<Sqlite>::new("INSERT INTO rows (no, kind, key, due_kind, due_at, due_by, body) ");
         query.push_values(chunk, |mut row, ((no, kind, key), stored)| {
             row.push_bind(*no)
                 .push_bind(*kind)
                 .push_bind(key.as_slice())
                 .push_bind(stored.due.map(|due| due.kind as u8))
                 .push_bind(stored.due.map(|due| due.at.0))
+                .push_bind(stored.waits_for())
                 .push_bind(stored.body.as_slice());
         });
         query.push(
             " ON CONFLICT (no, kind, key) DO UPDATE
-              SET due_kind = excluded.due_kind, due_at = excluded.due_at, body = excluded.body",
+              SET due_kind = excluded.due_kind, due_at = excluded.due_at, due_by = excluded.due_by, body = excluded.body",
         );
         query.build().execute(&mut *connection).await?;
     }
