@@ -544,7 +544,8 @@ async fn a_commit_and_a_worker_wake_reactors_elsewhere() {
     let server = TestServer::start().await;
     let tape = Arc::new(remote(&server, "r-1"));
     let stop = CancellationToken::new();
-    let watching = tokio::spawn({
+    let mut watching = tokio::task::JoinSet::new();
+    watching.spawn({
         let (tape, stop) = (tape.clone(), stop.clone());
         async move { tape.watch(&[DueKind::Outbox, DueKind::Recovery], stop).await }
     });
@@ -559,7 +560,7 @@ async fn a_commit_and_a_worker_wake_reactors_elsewhere() {
     soon(tape.attached()).await;
     assert_eq!(tape.apps(), ["app"]);
     stop.cancel();
-    soon(watching).await.unwrap();
+    soon(watching.join_next()).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
