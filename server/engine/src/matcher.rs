@@ -208,6 +208,7 @@ impl Matcher {
                     kind,
                     until: now,
                     apps: None,
+                    by: None,
                     tenants: None,
                     limit: SWEEP_MAX,
                 };
