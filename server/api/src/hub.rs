@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tape_core::run::Run;
 use tape_core::{RunId, Time};
 use tape_engine::Engine;
 use tape_proto::v1 as pb;
@@ -171,9 +172,14 @@ impl WorkerHub {
     }
 
     /// Notes that an owner has taken the lease of a run; if it is a worker here, its death frees the run.
-    pub(crate) fn drives(&self, owner: &str, run: &RunId) {
-        if let Some(worker) = self.lock().get(owner) {
-            worker.add_run(run);
+    pub(crate) fn drives(&self, owner: &str, run: &Run) {
+        // An owner of another tenant only has the same name.
+        if let Some(worker) = self
+            .lock()
+            .get(owner)
+            .filter(|worker| worker.tenant == run.identity.tenant)
+        {
+            worker.add_run(&run.id);
         }
     }
 

@@ -9,13 +9,19 @@
 //! Nothing is decided here. What a request says is checked by the command that it becomes, so that every way in refuses
 //! the same things in the same words; only what exists on the wire alone (enum numbers, headers, doubles) is checked here.
 
+mod auth;
 mod convert;
 mod feed;
 mod hub;
+mod observe;
 mod origin;
 mod remote;
 mod services;
 mod status;
+mod tenancy;
 
+pub use auth::{AuthLayer, Grant, Role, Tokens, Verify, bearer};
 pub use hub::{HubConfig, WorkerHub, WorkerInfo};
-pub use services::{ServerInfo, Services};
+pub use observe::ObserveLayer;
+pub use services::{RUN_STATUSES, ServerInfo, Services};
+pub use tenancy::{Tenancy, TenancyMode};

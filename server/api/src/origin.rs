@@ -1,10 +1,13 @@
 //! Where a request came from: which driver, which request of its, under which trace. By field, or else by header.
 
+use opentelemetry::trace::TraceContextExt as _;
 use tape_core::Refusal;
 use tape_core::journal::Trace;
 use tape_core::json::check_optional_name;
 use tape_core::lease::Driver;
 use tonic::metadata::MetadataMap;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// What the fields `fence`, `lease_owner` and `request_id`, or the headers of the same meaning, say.
 #[derive(Clone, Debug, Default)]
@@ -70,8 +73,24 @@ fn read_fence(metadata: &MetadataMap, field: i64) -> Result<Option<u64>, Refusal
     })
 }
 
-/// W3C trace context: `version-trace_id-parent_id-flags`. One that is malformed is ignored, as the standard asks.
+/// The trace of a request: the span of this call where traces are exported, with the caller's as its parent; or else the
+/// caller's own.
 pub(crate) fn trace(metadata: &MetadataMap) -> Option<Trace> {
+    let context = Span::current().context();
+    let here = context.span().span_context().clone();
+    let caller = caller_trace(metadata);
+    if !here.is_valid() {
+        return caller;
+    }
+    Some(Trace {
+        trace_id: here.trace_id().to_string(),
+        span_id: here.span_id().to_string(),
+        parent_span_id: caller.map(|caller| caller.span_id).unwrap_or_default(),
+    })
+}
+
+/// W3C trace context: `version-trace_id-parent_id-flags`. One that is malformed is ignored, as the standard asks.
+fn caller_trace(metadata: &MetadataMap) -> Option<Trace> {
     let mut parts = header_text(metadata, "traceparent").trim().split('-');
     let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, len: usize| text.len() == len && text.bytes().all(|b| b.is_ascii_hexdigit());

@@ -20,18 +20,25 @@ mod timer;
 mod value;
 mod workers;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use tape_connector_port::Connectors;
 use tape_core::Time;
 use tape_engine::Engine;
-use tape_port::Reports;
+use tape_port::{Reports, TapeError};
 use tape_proto::v1 as pb;
 use tokio_util::sync::CancellationToken;
+use tonic::Extensions;
+use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 
+pub use stats::RUN_STATUSES;
+
+use crate::auth::Grant;
 use crate::hub::WorkerHub;
 use crate::remote::Remotes;
+use crate::tenancy::{About, Caller, Owners, Tenancy};
 
 /// Largest message that is read: a payload of 4 MiB, several of them in one request, and what surrounds them.
 const DECODED_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -50,11 +57,25 @@ pub struct ServerInfo {
 /// All services of one server over one engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Services {
-    cx: Arc<Cx>,
+    shared: Arc<Shared>,
+}
+
+/// What a request is answered with: what all services share, and who asks.
+pub(crate) struct Cx {
+    shared: Arc<Shared>,
+    pub(crate) caller: Caller,
+}
+
+impl Deref for Cx {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 /// What every service works with.
-pub(crate) struct Cx {
+pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) connectors: Arc<dyn Connectors>,
     pub(crate) hub: Arc<WorkerHub>,
@@ -63,6 +84,29 @@ pub(crate) struct Cx {
     pub(crate) remotes: Remotes,
     /// The server goes away: subscriptions end, so that its graceful shutdown does not wait for runs to end.
     pub(crate) closing: CancellationToken,
+    tenancy: Tenancy,
+    owners: Owners,
+}
+
+impl Shared {
+    /// The surroundings of one request.
+    pub(crate) fn of(self: &Arc<Self>, metadata: &MetadataMap, extensions: &Extensions) -> Cx {
+        let grant = extensions.get::<Arc<Grant>>().map(Arc::as_ref);
+        Cx {
+            shared: self.clone(),
+            caller: Caller::of(&self.tenancy, grant, metadata),
+        }
+    }
+}
+
+impl Cx {
+    /// Refuses a request about a run that its caller may not see.
+    pub(crate) async fn admit(&self, asked: &impl About) -> Result<(), TapeError> {
+        match asked.run() {
+            Some(run) => self.owners.admit(&self.engine, &self.caller, run).await,
+            None => Ok(()),
+        }
+    }
 }
 
 impl Services {
@@ -75,10 +119,11 @@ impl Services {
         hub: Arc<WorkerHub>,
         reports: Arc<dyn Reports>,
         info: ServerInfo,
+        tenancy: Tenancy,
     ) -> Self {
         let closing = hub.closing.clone();
         Self {
-            cx: Arc::new(Cx {
+            shared: Arc::new(Shared {
                 engine,
                 connectors,
                 hub,
@@ -86,6 +131,8 @@ impl Services {
                 info,
                 remotes: Remotes::default(),
                 closing,
+                tenancy,
+                owners: Owners::default(),
             }),
         }
     }
@@ -96,7 +143,7 @@ impl Services {
     /// keep-alive there: both belong to its listener. [`WorkerHub::drain`] ends what streams.
     #[must_use]
     pub fn routes(&self) -> Routes {
-        let cx = || self.cx.clone();
+        let cx = || self.shared.clone();
         let tape = pb::tape_server::TapeServer::new(tape::TapeService { cx: cx() });
         let admin = pb::admin_server::AdminServer::new(admin::AdminService { cx: cx() });
         let reactors = pb::reactors_server::ReactorsServer::new(reactors::ReactorsService { cx: cx() });

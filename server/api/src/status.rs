@@ -85,6 +85,16 @@ pub(crate) fn ended(code: Code, retryable: bool, message: &str, cure: &str) -> S
     with_detail(code, format!("TAPE-A004: {message} {cure}"), &detail)
 }
 
+/// A caller that may not call. Nothing of its credentials is told.
+pub(crate) fn denied(grpc: Code, code: &str, problem: &str, cure: &str) -> Status {
+    let detail = ErrorDetail {
+        code: code.to_owned(),
+        cure: cure.to_owned(),
+        ..ErrorDetail::default()
+    };
+    with_detail(grpc, format!("{code}: {problem} {cure}"), &detail)
+}
+
 fn refused(refusal: &Refusal, text: String) -> Status {
     let (code, passing) = match refusal.status {
         refusal::Status::InvalidArgument => (Code::InvalidArgument, false),

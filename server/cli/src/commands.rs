@@ -7,6 +7,7 @@ mod dev;
 mod doctor;
 mod explain;
 mod init;
+mod migrate;
 mod redrive;
 mod resolve;
 mod run;
@@ -65,6 +66,8 @@ enum Command {
     Signal(signal::Args),
     /// Settle an effect or obligation that Tape could not settle
     Resolve(resolve::Args),
+    /// Bring the store's schema up to date, or show what that would do
+    Migrate(migrate::Args),
     /// Cause and cure of an error code
     Explain(explain::Args),
     /// The bank of the demo: books every wire that it is sent, and forgets to answer when it is told to
@@ -108,6 +111,7 @@ async fn run(command: Command, cx: &Cx) -> anyhow::Result<Exit> {
         Command::Redrive(args) => redrive::run(args, cx).await,
         Command::Signal(args) => signal::run(args, cx).await,
         Command::Resolve(args) => resolve::run(args, cx).await,
+        Command::Migrate(args) => migrate::run(args, cx).await,
         Command::Explain(args) => explain::run(&args, cx),
         Command::DemoBank(args) => demo_bank::run(args).await,
     }

@@ -25,7 +25,7 @@ const fn about(code: &'static str, title: &'static str, cause: &'static str, cur
 }
 
 /// All codes, in order. The letter is the room: A availability, C connector, D decision, E effect, J journal, K value by
-/// key, N node, O obligation, Q reaction and its queue of tasks, R run, S session, T timer, V validation, W worker.
+/// key, N node, O obligation, P permission, Q reaction and its queue of tasks, R run, S session, T timer, V validation, W worker.
 pub const ALL: &[Explanation] = &[
     about(
         "TAPE-A001",
@@ -55,7 +55,7 @@ pub const ALL: &[Explanation] = &[
         "TAPE-A005",
         "that is not the URL of a Tape server",
         "It does not have the form tape://host:port, or names a scheme that this build does not have.",
-        "Write tape://host:port, for example tape://127.0.0.1:7878.",
+        "Write tape://host:port, for example tape://127.0.0.1:7878, or tapes://host:port for TLS.",
     ),
     about(
         "TAPE-A006",
@@ -302,6 +302,42 @@ pub const ALL: &[Explanation] = &[
         "somebody else works on the obligation",
         "The claim ran out and another compensator has it.",
         "Stop: record nothing.",
+    ),
+    about(
+        "TAPE-P001",
+        "the request has no credentials",
+        "The server asks every caller for a bearer token, and this request came without one. Tokens are sent by tapes://, and by tape:// to this machine only.",
+        "Set TAPE_TOKEN to the token that the server's operator gave you, and reach the server by tapes://.",
+    ),
+    about(
+        "TAPE-P002",
+        "the credentials are not valid here",
+        "The token is not among those of the server's --auth-tokens: mistyped, taken back, or for another server.",
+        "Ask the server's operator for a token; a server reads its file of tokens when it starts.",
+    ),
+    about(
+        "TAPE-P003",
+        "the caller's role does not allow that",
+        "Readers look, drivers run agents, operators settle by hand and deploy. The caller's token has a role below what the operation needs.",
+        "Use credentials with the role that the error names.",
+    ),
+    about(
+        "TAPE-P004",
+        "the request names another tenant",
+        "The tenant follows from the caller's credentials, or the server has one of its own, and the request names a different one.",
+        "Leave the tenant empty, or use credentials of that tenant.",
+    ),
+    about(
+        "TAPE-P005",
+        "somebody else has that worker id",
+        "A worker of another tenant is attached under the same worker_id.",
+        "Choose a worker_id that nobody else has; SDK workers make one up.",
+    ),
+    about(
+        "TAPE-P006",
+        "that works for all tenants",
+        "Reactors in processes of their own look for the work of all tenants, and the caller's token belongs to one.",
+        "Give them a token with the role operator and tenant: \"*\".",
     ),
     about(
         "TAPE-Q001",

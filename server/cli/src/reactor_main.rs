@@ -44,7 +44,6 @@ struct Args {
 /// Runs the reactors.
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    telemetry::start();
     match react(&args) {
         Ok(()) => Exit::Fine.into(),
         Err(error) => {
@@ -56,6 +55,13 @@ pub fn main() -> ExitCode {
 
 #[tokio::main]
 async fn react(args: &Args) -> anyhow::Result<()> {
+    let telemetry = telemetry::start("tape-reactor")?;
+    let ended = until_told(args).await;
+    telemetry.stop().await;
+    ended
+}
+
+async fn until_told(args: &Args) -> anyhow::Result<()> {
     let config = args.config()?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let stop = CancellationToken::new();

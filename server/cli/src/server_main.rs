@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use tape_core::DueKind;
 use tape_node::project::Project;
-use tape_node::{Node, NodeConfig, telemetry};
+use tape_node::{Node, NodeConfig, TlsFiles, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +27,7 @@ struct Args {
         env = "TAPE_LISTEN"
     )]
     listen: String,
-    /// Where /healthz and /readyz listen
+    /// Where /healthz, /readyz and /metrics listen
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7879", env = "TAPE_HTTP")]
     http: String,
     /// The store, for example sqlite:tape.db [default: the project's, or sqlite:tape.db]
@@ -41,6 +42,18 @@ struct Args {
     /// How long a reactor's claim on a row lasts without renewal, in milliseconds; for all of them
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(100..))]
     claim_ttl_ms: Option<i64>,
+    /// The certificate of the gRPC listener, PEM; with it clients come by tapes://
+    #[arg(long, value_name = "FILE", env = "TAPE_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert, PEM
+    #[arg(long, value_name = "FILE", env = "TAPE_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// A file that says who may call: a list of {token or token_sha256, principal, role, tenant}
+    #[arg(long, value_name = "FILE", env = "TAPE_AUTH_TOKENS")]
+    auth_tokens: Option<PathBuf>,
+    /// How often the store is counted for the metrics, at most, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 10_000, env = "TAPE_COUNT_INTERVAL_MS", value_parser = clap::value_parser!(u64).range(10..))]
+    count_interval_ms: u64,
     /// Listen in plaintext and without authentication on other addresses than loopback
     #[arg(long)]
     insecure: bool,
@@ -49,7 +62,6 @@ struct Args {
 /// Runs the server.
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    telemetry::start();
     match serve(&args) {
         Ok(()) => Exit::Fine.into(),
         Err(error) => {
@@ -61,6 +73,13 @@ pub fn main() -> ExitCode {
 
 #[tokio::main]
 async fn serve(args: &Args) -> anyhow::Result<()> {
+    let telemetry = telemetry::start("tape-server")?;
+    let ended = run(args).await;
+    telemetry.stop().await;
+    ended
+}
+
+async fn run(args: &Args) -> anyhow::Result<()> {
     let config = args.config()?;
     let stop = CancellationToken::new();
     let node = Node::start(config);
@@ -97,6 +116,13 @@ impl Args {
         config.grpc.clone_from(&self.listen);
         config.http = Some(self.http.clone());
         config.insecure = self.insecure;
+        config.tls = self
+            .tls_cert
+            .clone()
+            .zip(self.tls_key.clone())
+            .map(|(cert, key)| TlsFiles { cert, key });
+        config.auth_tokens.clone_from(&self.auth_tokens);
+        config.count_interval = Duration::from_millis(self.count_interval_ms);
         if let Some(kinds) = &self.reactors {
             let kinds = chosen(kinds)?;
             // One that the project turned off but the flag names runs with its defaults.

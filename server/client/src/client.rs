@@ -7,7 +7,11 @@ use futures_util::stream::{Stream, TryStreamExt};
 use tape_proto::v1 as pb;
 use tape_proto::v1::admin_client::AdminClient;
 use tape_proto::v1::tape_client::TapeClient as Tape;
-use tonic::transport::{Channel, Endpoint};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request, Status};
 
 use crate::dump;
 use crate::error::ClientError;
@@ -19,6 +23,8 @@ use crate::model::run::{Run, Started};
 use crate::model::stats::Stats;
 
 const DEFAULT_PORT: u16 = 7878;
+/// As the SDKs have it: behind a load balancer, TLS is where the web has it.
+const DEFAULT_TLS_PORT: u16 = 443;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// A connection whose other end is gone without a word is noticed within two of these.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -26,30 +32,93 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A connection to one server. Cheap to clone; clones share it. A connection that breaks is made anew by the next call.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TapeClient {
     url: String,
-    tape: Tape<Channel>,
-    admin: AdminClient<Channel>,
+    tape: Tape<Authorized>,
+    admin: AdminClient<Authorized>,
+}
+
+/// A channel that sends the caller's token with every call.
+pub(crate) type Authorized = InterceptedService<Channel, Bearer>;
+
+/// What a connection needs beside the address.
+#[derive(Clone, Default)]
+pub struct ConnectOptions {
+    /// The bearer token. Sent over TLS, and in plaintext to this machine only.
+    pub token: Option<String>,
+    /// PEM of the authorities that may vouch for the server; none = those of the web.
+    pub ca_pem: Option<Vec<u8>>,
+}
+
+impl ConnectOptions {
+    /// What the environment says: `TAPE_TOKEN`, and the file that `TAPE_CA_CERT` names.
+    ///
+    /// # Errors
+    /// [`ClientError::Url`] if that file cannot be read.
+    pub fn from_env() -> Result<Self, ClientError> {
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let read = |file: String| {
+            std::fs::read(&file).map_err(|error| {
+                bad_url(
+                    &file,
+                    &format!("TAPE_CA_CERT names it, and it cannot be read ({error})"),
+                )
+            })
+        };
+        Ok(Self {
+            token: set("TAPE_TOKEN"),
+            ca_pem: set("TAPE_CA_CERT").map(read).transpose()?,
+        })
+    }
+}
+
+/// Puts the token on a call.
+#[derive(Clone)]
+pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl std::fmt::Debug for TapeClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the token.
+        f.debug_struct("TapeClient")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TapeClient {
-    /// Connects to the server at `tape://host[:port]`; the port is 7878 unless it is given.
+    /// Connects to the server at `tape://host[:port]`, or by TLS at `tapes://host[:port]`; the port is 7878, by TLS 443,
+    /// unless it is given. Token and authorities are those of the environment.
     ///
     /// # Errors
-    /// [`ClientError::Url`], or [`ClientError::Unreachable`] when nothing listens there.
+    /// [`ClientError::Url`], or [`ClientError::Unreachable`] when nothing listens there, or nothing that can be trusted.
     pub async fn connect(url: &str) -> Result<Self, ClientError> {
-        let channel = endpoint(url)?
-            .connect()
-            .await
-            .map_err(|error| ClientError::Unreachable {
-                url: url.to_owned(),
-                reason: root_cause(&error),
-            })?;
+        Self::connect_with(url, ConnectOptions::from_env()?).await
+    }
+
+    /// The same with options of the caller's own.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(url: &str, options: ConnectOptions) -> Result<Self, ClientError> {
+        let (endpoint, bearer) = endpoint(url, options)?;
+        let channel = endpoint.connect().await.map_err(|error| ClientError::Unreachable {
+            url: url.to_owned(),
+            reason: root_cause(&error),
+        })?;
         Ok(Self {
             url: url.to_owned(),
-            tape: Tape::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
-            admin: AdminClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
+            tape: Tape::with_interceptor(channel.clone(), bearer.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
+            admin: AdminClient::with_interceptor(channel, bearer).max_decoding_message_size(ANSWER_BYTES_MAX),
         })
     }
 
@@ -270,28 +339,52 @@ impl TapeClient {
     }
 }
 
-/// How a server is reached.
-pub(crate) fn endpoint(url: &str) -> Result<Endpoint, ClientError> {
-    let endpoint = Endpoint::from_shared(address(url)?).map_err(|error| bad_url(url, &error.to_string()))?;
-    Ok(endpoint
+/// How a server is reached, and what is sent with every call.
+pub(crate) fn endpoint(url: &str, options: ConnectOptions) -> Result<(Endpoint, Bearer), ClientError> {
+    let address = address(url)?;
+    let mut endpoint = Endpoint::from_shared(address.clone()).map_err(|error| bad_url(url, &error.to_string()))?;
+    if address.starts_with("https://") {
+        // Only an error if somebody else installed one: then there is one.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut tls = ClientTlsConfig::new();
+        tls = match options.ca_pem {
+            Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+            None => tls.with_webpki_roots(),
+        };
+        endpoint = endpoint
+            .tls_config(tls)
+            .map_err(|error| bad_url(url, &root_cause(&error)))?;
+    }
+    let bearer = match options.token {
+        Some(token) if may_carry_token(&address) => {
+            let value: Result<MetadataValue<Ascii>, _> = format!("Bearer {token}").parse();
+            let problem = "the token for it holds something that cannot be sent in a header";
+            let mut value = value.map_err(|_| bad_url(url, problem))?;
+            value.set_sensitive(true);
+            Some(value)
+        }
+        _ => None,
+    };
+    let endpoint = endpoint
         .connect_timeout(CONNECT_MAX)
         .tcp_nodelay(true)
         .tcp_keepalive(Some(KEEP_ALIVE))
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
-        .keep_alive_while_idle(true))
+        .keep_alive_while_idle(true);
+    Ok((endpoint, Bearer(bearer)))
 }
 
 /// The HTTP/2 address of a `tape://` URL.
 fn address(url: &str) -> Result<String, ClientError> {
-    if url.starts_with("tapes://") {
-        return Err(bad_url(
-            url,
-            "this build has no TLS; reach the server through a tunnel or a sidecar",
-        ));
-    }
-    let Some(authority) = url.strip_prefix("tape://") else {
-        return Err(bad_url(url, "it does not begin with tape://"));
+    let secure = url.strip_prefix("tapes://");
+    let (scheme, port) = if secure.is_some() {
+        ("https", DEFAULT_TLS_PORT)
+    } else {
+        ("http", DEFAULT_PORT)
+    };
+    let Some(authority) = secure.or_else(|| url.strip_prefix("tape://")) else {
+        return Err(bad_url(url, "it does not begin with tape:// or tapes://"));
     };
     let authority = authority.trim_end_matches('/');
     if authority.is_empty() || authority.contains(['/', '@', '?', '#']) {
@@ -300,10 +393,20 @@ fn address(url: &str) -> Result<String, ClientError> {
     // The colons of [::1] are no port.
     let after_host = authority.rsplit_once(']').map_or(authority, |(_, rest)| rest);
     Ok(if after_host.contains(':') {
-        format!("http://{authority}")
+        format!("{scheme}://{authority}")
     } else {
-        format!("http://{authority}:{DEFAULT_PORT}")
+        format!("{scheme}://{authority}:{port}")
     })
+}
+
+/// A token is for the server alone: it crosses a network only by TLS.
+fn may_carry_token(address: &str) -> bool {
+    let Some(authority) = address.strip_prefix("http://") else {
+        return true;
+    };
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn bad_url(url: &str, problem: &str) -> ClientError {
@@ -334,12 +437,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_token_crosses_a_network_by_tls_only() {
+        for (address, carries) in [
+            ("https://tape.example:443", true),
+            ("http://127.0.0.1:7878", true),
+            ("http://[::1]:7878", true),
+            ("http://localhost:7878", true),
+            ("http://tape.example:7878", false),
+            ("http://10.0.0.1:7878", false),
+        ] {
+            assert_eq!(may_carry_token(address), carries, "{address}");
+        }
+    }
+
+    #[test]
     fn a_url_is_a_scheme_a_host_and_a_port() {
         for (url, expected) in [
             ("tape://localhost", "http://localhost:7878"),
             ("tape://127.0.0.1:9/", "http://127.0.0.1:9"),
             ("tape://[::1]", "http://[::1]:7878"),
             ("tape://[::1]:80", "http://[::1]:80"),
+            ("tapes://tape.example", "https://tape.example:443"),
+            ("tapes://tape.example:7878", "https://tape.example:7878"),
         ] {
             assert_eq!(address(url).unwrap(), expected);
         }
@@ -349,7 +468,7 @@ mod tests {
             "localhost:7878",
             "tape://",
             "tape://a/b",
-            "tapes://x",
+            "tapes://",
             "tape://u@x",
         ] {
             let error = address(url).unwrap_err();

@@ -9,7 +9,9 @@ use tonic::{Code, Status};
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ClientError {
     /// The URL is none. Correct it.
-    #[error("TAPE-A005: {url:?} is not a URL of a Tape server: {problem}. Write tape://host:port.")]
+    #[error(
+        "TAPE-A005: {url:?} is not a URL of a Tape server: {problem}. Write tape://host:port, or tapes://host:port for TLS."
+    )]
     Url {
         /// As it was given.
         url: String,
@@ -95,7 +97,7 @@ impl ClientError {
     #[must_use]
     pub fn cure(&self) -> &str {
         match self {
-            Self::Url { .. } => "Write tape://host:port.",
+            Self::Url { .. } => "Write tape://host:port, or tapes://host:port for TLS.",
             Self::Unreachable { .. } => "Start a server there: `tape dev` beside your agent, or `tape-server`.",
             Self::Strange { .. } => "Compare the versions of both sides: `tape doctor`.",
             Self::Refused { cure, .. } => cure,

@@ -14,7 +14,7 @@ mod error;
 mod model;
 mod reactor;
 
-pub use client::TapeClient;
+pub use client::{ConnectOptions, TapeClient};
 pub use error::{ClientError, RefusalKind};
 pub use model::effect::{Attempt, Compensation, Effect, EffectStatus};
 pub use model::entry::Entry;

@@ -34,10 +34,9 @@ use tape_proto::v1::ErrorDetail;
 use tape_proto::v1::reactors_client::ReactorsClient;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use crate::client::{ANSWER_BYTES_MAX, endpoint};
+use crate::client::{ANSWER_BYTES_MAX, Authorized, ConnectOptions, endpoint};
 use crate::error::ClientError;
 
 /// Longest wait for an answer.
@@ -63,7 +62,7 @@ pub struct RemoteConfig {
 /// A server in another process, as reactors see it.
 pub struct RemoteTape {
     config: RemoteConfig,
-    reactors: ReactorsClient<Channel>,
+    reactors: ReactorsClient<Authorized>,
     clock: Mutex<ServerClock>,
     woken: BTreeMap<DueKind, Notify>,
     attached: Notify,
@@ -83,9 +82,10 @@ impl RemoteTape {
     /// # Errors
     /// [`ClientError::Url`].
     pub fn new(config: RemoteConfig) -> Result<Self, ClientError> {
-        let channel = endpoint(&config.url)?.connect_lazy();
+        let (endpoint, bearer) = endpoint(&config.url, ConnectOptions::from_env()?)?;
+        let channel = endpoint.connect_lazy();
         Ok(Self {
-            reactors: ReactorsClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
+            reactors: ReactorsClient::with_interceptor(channel, bearer).max_decoding_message_size(ANSWER_BYTES_MAX),
             config,
             clock: Mutex::new(ServerClock {
                 told: Time::ZERO,
@@ -116,7 +116,7 @@ impl RemoteTape {
     async fn call<Q, A, C>(&self, asked: Q, made: C) -> Result<A, TapeError>
     where
         Q: Clone,
-        C: AsyncFn(ReactorsClient<Channel>, Request<Q>) -> Result<Response<A>, Status>,
+        C: AsyncFn(ReactorsClient<Authorized>, Request<Q>) -> Result<Response<A>, Status>,
     {
         let mut pause = PAUSE;
         for tries in 1.. {

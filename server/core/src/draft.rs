@@ -99,6 +99,12 @@ impl Draft {
         self.context.now
     }
 
+    /// The trace of the request, if it has one.
+    #[must_use]
+    pub const fn trace(&self) -> Option<&Trace> {
+        self.context.trace.as_ref()
+    }
+
     /// A random fraction in thousandths.
     #[must_use]
     pub const fn jitter(&self) -> u16 {

@@ -18,6 +18,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::EffectKey;
+use crate::journal::Trace;
 use crate::lease::Claim;
 use crate::retry::Backoff;
 use crate::row::{Due, DueKind};
@@ -102,6 +103,9 @@ pub struct Effect {
     pub error_json: String,
     /// Position in the order of confirmation, if it has a handle.
     pub confirmed_order: Option<u32>,
+    /// The trace of the request that began it: what is done for it later goes on in it.
+    #[serde(default)]
+    pub trace: Option<Trace>,
 }
 
 /// What an effect is meant to do.

@@ -12,6 +12,7 @@ use tape_store::{Chain, Commit, Listing, Store, StoreError, StoredRow, codec};
 use tokio::sync::watch;
 
 use crate::desk::{Accepted, Desk, Desks, Lineage};
+use crate::measure;
 use crate::wake::Wakes;
 
 /// How often a command is decided anew because its entity moved on, before the caller is told to try again.
@@ -84,6 +85,14 @@ impl Engine {
         self.store.ping().await.map_err(store_error)
     }
 
+    /// Wakes whoever waits for what other servers commit; runs until it is dropped.
+    pub async fn hear(&self) {
+        loop {
+            let heard = self.store.hear().await;
+            self.wakes.heard(heard);
+        }
+    }
+
     /// Decides `command` and commits what it changes. Returns its reply once the change is durable.
     ///
     /// # Errors
@@ -132,6 +141,7 @@ impl Engine {
             match committing.await {
                 Ok(_) => {
                     ended.send_replace(Some(true));
+                    measure::committed(&changes);
                     self.wakes.committed(&entity, &changes);
                     return Ok(reply);
                 }
@@ -224,7 +234,10 @@ impl Tries {
     /// Whether the command may be decided anew after this error; otherwise what the caller is told.
     fn again(&mut self, error: StoreError) -> Result<(), TapeError> {
         match error {
-            StoreError::Conflict { .. } if self.conflicts < DECIDE_MAX => self.conflicts += 1,
+            StoreError::Conflict { .. } if self.conflicts < DECIDE_MAX => {
+                measure::conflict();
+                self.conflicts += 1;
+            }
             StoreError::InDoubt(reason) if self.doubts < IN_DOUBT_MAX => {
                 tracing::debug!(%reason, "commit in doubt: deciding anew on what is stored");
                 self.doubts += 1;

@@ -14,6 +14,7 @@ mod dump;
 mod engine;
 mod feed;
 mod matcher;
+mod measure;
 mod port;
 mod reaction;
 mod read;

@@ -204,7 +204,15 @@ impl Engine {
     /// # Errors
     /// [`TapeError::Unavailable`].
     pub async fn count_due(&self, kind: DueKind) -> Result<(u64, Option<Time>), TapeError> {
-        self.store.count_due(kind, self.now()).await.map_err(store_error)
+        self.count_due_until(kind, self.now()).await
+    }
+
+    /// How much work is due for a reactor at `until` or before, and since when the oldest is.
+    ///
+    /// # Errors
+    /// [`TapeError::Unavailable`].
+    pub async fn count_due_until(&self, kind: DueKind, until: Time) -> Result<(u64, Option<Time>), TapeError> {
+        self.store.count_due(kind, until).await.map_err(store_error)
     }
 
     /// Work that waits, oldest first.

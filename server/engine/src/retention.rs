@@ -13,15 +13,21 @@ const ENDED: [u8; 4] = [4, 5, 7, 8];
 const PAGE: u32 = 1000;
 
 impl Engine {
-    /// Runs that ended before `before` and are not compacted since, the first that ended first, at most `limit`. Whoever
+    /// Of one tenant, or of all: runs that ended before `before` and are not compacted since, the first that ended first, at most `limit`. Whoever
     /// compacts them gets the next ones by asking again.
     ///
     /// Cost: looks at every ended run that was created before `before`; holds no more than twice `limit` of them.
     ///
     /// # Errors
     /// [`TapeError::Unavailable`].
-    pub async fn compactable_runs(&self, before: Time, limit: usize) -> Result<Vec<Run>, TapeError> {
+    pub async fn compactable_runs(
+        &self,
+        tenant: Option<&str>,
+        before: Time,
+        limit: usize,
+    ) -> Result<Vec<Run>, TapeError> {
         let mut filter = RunFilter {
+            tenant: tenant.map(str::to_owned),
             statuses: ENDED.to_vec(),
             created_until: Some(before),
             limit: PAGE,

@@ -24,14 +24,14 @@ const PAGE: u32 = 500;
 const LIVE: [u8; 3] = [1, 2, 3];
 
 impl Engine {
-    /// Effects in doubt or stuck, with `pending` also those that are not carried out yet; oldest first, with their runs.
+    /// Of one tenant, or of all: effects in doubt or stuck, with `pending` also those that are not carried out yet; oldest first, with their runs.
     ///
     /// # Errors
     /// [`TapeError::Unavailable`].
-    pub async fn open_effects(&self, pending: bool) -> Result<Vec<(RunId, Effect)>, TapeError> {
-        let mut hints = self.hints(DueKind::Reconcile).await?;
+    pub async fn open_effects(&self, tenant: Option<&str>, pending: bool) -> Result<Vec<(RunId, Effect)>, TapeError> {
+        let mut hints = self.hints(DueKind::Reconcile, tenant).await?;
         if pending {
-            hints.extend(self.hints(DueKind::Outbox).await?);
+            hints.extend(self.hints(DueKind::Outbox, tenant).await?);
         }
         let mut found = Vec::new();
         for hint in hints {
@@ -43,7 +43,7 @@ impl Engine {
             }
         }
         if pending {
-            for run in self.newest_live().await? {
+            for run in self.newest_live(tenant).await? {
                 let rows = self.rows(&run, RowKind::Effect).await?;
                 found.extend(rows.into_iter().filter_map(|row| Some((run.clone(), under_way(row)?))));
             }
@@ -52,13 +52,13 @@ impl Engine {
         Ok(found)
     }
 
-    /// Obligations that are not undone, oldest first, with their runs.
+    /// Of one tenant, or of all: obligations that are not undone, oldest first, with their runs.
     ///
     /// # Errors
     /// [`TapeError::Unavailable`].
-    pub async fn open_obligations(&self) -> Result<Vec<(RunId, Obligation)>, TapeError> {
+    pub async fn open_obligations(&self, tenant: Option<&str>) -> Result<Vec<(RunId, Obligation)>, TapeError> {
         let mut found = Vec::new();
-        for hint in self.hints(DueKind::Compensation).await? {
+        for hint in self.hints(DueKind::Compensation, tenant).await? {
             match &hint.key {
                 RowKey::Obligation(seq) => {
                     let obligation = self.obligation(&hint.run, *seq).await?;
@@ -80,16 +80,18 @@ impl Engine {
     }
 
     /// Everything that waits for a kind of reactor, whenever it is due.
-    async fn hints(&self, kind: DueKind) -> Result<Vec<DueItem>, TapeError> {
+    async fn hints(&self, kind: DueKind, tenant: Option<&str>) -> Result<Vec<DueItem>, TapeError> {
         let work = DueWork {
             ahead_ms: Time::NEVER.since(self.now()),
+            tenants: tenant.map(|tenant| vec![tenant.to_owned()]),
             ..DueWork::all(kind, HINTS_MAX)
         };
         self.due_work(&work).await
     }
 
-    async fn newest_live(&self) -> Result<Vec<RunId>, TapeError> {
+    async fn newest_live(&self, tenant: Option<&str>) -> Result<Vec<RunId>, TapeError> {
         let mut filter = RunFilter {
+            tenant: tenant.map(str::to_owned),
             statuses: LIVE.to_vec(),
             limit: PAGE,
             ..RunFilter::default()

@@ -22,6 +22,8 @@ const POLL: Duration = Duration::from_secs(1);
 /// Which entries. The default is all.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
+    /// Of this tenant; none = of all.
+    pub tenant: Option<String>,
     /// Of this run; none = of all.
     pub run: Option<RunId>,
     /// Of this kind, `noun.verb`; none = of all.
@@ -149,7 +151,10 @@ impl EventFeed {
         let Some(last) = chunk.last().map(|entry| entry.position) else {
             return Ok(false);
         };
-        let of_runs = chunk.into_iter().filter(|found| found.entity.kind == EntityKind::Run);
+        let of_runs = chunk.into_iter().filter(|found| {
+            let tenant = self.filter.tenant.as_ref();
+            found.entity.kind == EntityKind::Run && tenant.is_none_or(|tenant| *tenant == found.tenant)
+        });
         let events = of_runs.map(Event::of).collect::<Result<Vec<_>, _>>()?;
         let wanted = || events.into_iter().filter(|event| self.filter.wants(event));
         if self.filter.predicate.is_some() {

@@ -100,7 +100,10 @@ fn effect_call(run: &RunId, identity: &RunIdentity, effect: &Effect) -> EffectCa
         attempt: effect.attempt().map_or(1, |attempt| attempt.number),
         payload_json: or_null(&intent.request_json),
         deadline_ms: intent.deadline.0,
-        trace_parent: None,
+        trace_parent: effect
+            .trace
+            .as_ref()
+            .map(|trace| format!("00-{}-{}-01", trace.trace_id, trace.span_id)),
         idempotent: effect.repeatable(),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tape_core::{Changes, DueKind, EntityId, EntityKind};
+use tape_store::Heard;
 use tokio::sync::{Notify, broadcast, watch};
 
 /// Followers that fall further behind than this read the store again; they lose nothing.
@@ -43,6 +44,18 @@ impl Wakes {
         if !changes.entries.is_empty() || entity.kind == EntityKind::Value {
             // Nobody follows: nothing to tell.
             drop(self.commits.send(entity.clone()));
+        }
+    }
+
+    /// Passes on what another server told.
+    pub(crate) fn heard(&self, heard: Heard) {
+        for kind in heard.due {
+            self.reactors[index(kind)].notify_one();
+            self.remote[index(kind)].send_modify(|times| *times += 1);
+        }
+        for entity in heard.entities {
+            // Nobody follows: nothing to tell.
+            drop(self.commits.send(entity));
         }
     }
 

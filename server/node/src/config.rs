@@ -27,6 +27,21 @@ pub struct NodeConfig {
     pub connector_cache: Option<PathBuf>,
     /// Listen on other addresses than loopback without TLS and without credentials.
     pub insecure: bool,
+    /// TLS of the gRPC listener; none = plaintext.
+    pub tls: Option<TlsFiles>,
+    /// A file of tokens: who may call, as what, and for which tenant. None = everybody, everything.
+    pub auth_tokens: Option<PathBuf>,
+    /// How often the store is counted for the metrics, at most.
+    pub count_interval: Duration,
+}
+
+/// The server's certificate and its key, PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The certificate, and those that vouch for it.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// How one reactor runs.
@@ -83,6 +98,9 @@ impl NodeConfig {
             project,
             connector_cache: None,
             insecure: false,
+            tls: None,
+            auth_tokens: None,
+            count_interval: Duration::from_secs(10),
         }
     }
 }

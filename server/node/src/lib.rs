@@ -8,6 +8,7 @@
 //! connectors ─▶ reactors ──gRPC──▶ a server elsewhere       (a process of reactors alone)
 //! ```
 
+mod census;
 mod clock;
 mod config;
 mod connectors;
@@ -16,10 +17,12 @@ mod node;
 pub mod project;
 mod reactions;
 mod reactors;
+mod security;
 mod store;
 pub mod telemetry;
 
 pub use clock::{SystemClock, SystemLuck};
-pub use config::{NodeConfig, ReactorConfig};
+pub use config::{NodeConfig, ReactorConfig, TlsFiles};
 pub use node::{Node, NodeError};
 pub use reactors::{ReactorNodeConfig, run_reactors};
+pub use store::{migrate, schema};

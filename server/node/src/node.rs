@@ -1,10 +1,11 @@
 //! One server process: started as a whole, stopped as a whole.
 
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tape_api::{ServerInfo, Services, WorkerHub};
+use tape_api::{AuthLayer, ObserveLayer, ServerInfo, Services, Verify, WorkerHub};
 use tape_connector_port::Connectors;
 use tape_engine::{Engine, EngineConfig};
 use tape_port::Clock as _;
@@ -13,15 +14,23 @@ use tape_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::transport::ServerTlsConfig;
 use tonic::transport::server::TcpIncoming;
+use tower_layer::Stack;
 
 use crate::clock::{SystemClock, SystemLuck};
 use crate::config::NodeConfig;
 use crate::reactors::Crew;
-use crate::{connectors, http, reactions, store};
+use crate::{census, connectors, http, reactions, security, store};
 
 /// HTTP/2 pings find a peer that is gone without a word.
 const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Calls and streams at the same time on one connection: an app's workers and followers share one.
+const STREAMS_MAX: u32 = 1024;
+
+/// Every call is observed, also those that are refused.
+type GrpcServer = tonic::transport::Server<Stack<AuthLayer, Stack<ObserveLayer, tower_layer::Identity>>>;
 
 /// Why a node did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +102,12 @@ impl Node {
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
         // Only an error if somebody else installed one: then there is one.
         drop(rustls::crypto::ring::default_provider().install_default());
-        check_exposure(&config)?;
+        security::check_exposure(&config)?;
+        let (tls, verify, tenancy) = (
+            security::tls(config.tls.as_ref())?,
+            security::verifier(&config)?,
+            security::tenancy(&config)?,
+        );
         let grpc = listen("gRPC", &config.grpc, "--listen").await?;
         let web = match &config.http {
             Some(address) => Some(listen("HTTP", address, "--http").await?),
@@ -117,20 +131,34 @@ impl Node {
             started_at: SystemClock.now(),
             store_url: store::redact(&config.store_url),
         };
-        let services = Services::new(engine.clone(), connectors.clone(), hub.clone(), board.clone(), info);
+        let services = Services::new(
+            engine.clone(),
+            connectors.clone(),
+            hub.clone(),
+            board.clone(),
+            info,
+            tenancy,
+        );
 
         let (stop, reacting, serving) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
         let listeners = CancellationToken::new();
         let (failing, failed) = tokio::sync::mpsc::channel(2);
         let addresses = (address(&grpc)?, web.as_ref().map(address).transpose()?);
-        serve_grpc(&serving, grpc, services, listeners.clone(), failing.clone());
+        let server = server(tls, verify.clone())?;
+        serve_grpc(&serving, grpc, server, services, listeners.clone(), failing.clone());
         if let Some(web) = web {
-            serve_http(&serving, web, engine.clone(), listeners.clone(), failing);
+            serve_http(
+                &serving,
+                web,
+                http::router(engine.clone(), verify),
+                listeners.clone(),
+                failing,
+            );
         }
         let owner = format!("server-{}", engine.fresh());
         reactions::serve(&reacting, &engine, &owner, &stop);
         let crew = Crew {
-            tape: engine,
+            tape: engine.clone(),
             connectors,
             workers: hub.clone(),
             board,
@@ -141,6 +169,15 @@ impl Node {
                 reacting.spawn(driver.run(stop.clone()));
             }
         }
+        let (hearing, until) = (engine.clone(), stop.clone());
+        reacting.spawn(async move {
+            tokio::select! {
+                () = hearing.hear() => {}
+                () = until.cancelled() => {}
+            }
+        });
+        let counting = census::run(engine, hub.clone(), config.count_interval, stop.clone());
+        reacting.spawn(counting);
         tracing::info!(grpc = %addresses.0, http = ?addresses.1, store = store::redact(&config.store_url), "serving");
         let stop = Stop {
             reactors: stop,
@@ -186,23 +223,6 @@ impl Node {
     }
 }
 
-/// Plaintext without credentials belongs on loopback, unless the operator insists.
-fn check_exposure(config: &NodeConfig) -> Result<(), NodeError> {
-    let host = config
-        .grpc
-        .rsplit_once(':')
-        .map_or(config.grpc.as_str(), |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if loopback || config.insecure {
-        return Ok(());
-    }
-    Err(NodeError::Config(format!(
-        "listening on {:?} would offer plaintext without credentials to the network; listen on 127.0.0.1, or pass --insecure",
-        config.grpc
-    )))
-}
-
 async fn listen(what: &'static str, address: &str, flag: &'static str) -> Result<TcpListener, NodeError> {
     TcpListener::bind(address).await.map_err(|error| NodeError::Listen {
         what,
@@ -218,9 +238,29 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, NodeError> {
         .map_err(|error| NodeError::Serve(error.to_string()))
 }
 
+/// The gRPC server before it listens: limits, keep-alive, TLS, and the layers around all services.
+fn server(tls: Option<ServerTlsConfig>, verify: Option<Arc<dyn Verify>>) -> Result<GrpcServer, NodeError> {
+    let mut server = tonic::transport::Server::builder();
+    if let Some(tls) = tls {
+        server = server.tls_config(tls).map_err(|error| {
+            NodeError::Config(format!(
+                "--tls-cert and --tls-key cannot be used ({}); both are PEM, and the key belongs to the certificate",
+                error.source().map_or_else(|| error.to_string(), ToString::to_string)
+            ))
+        })?;
+    }
+    Ok(server
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .layer(ObserveLayer::new())
+        .layer(AuthLayer::new(verify)))
+}
+
 fn serve_grpc(
     serving: &TaskTracker,
     listener: TcpListener,
+    server: GrpcServer,
     services: Services,
     stop: CancellationToken,
     failing: tokio::sync::mpsc::Sender<NodeError>,
@@ -228,8 +268,8 @@ fn serve_grpc(
     // Small answers must not wait for an acknowledgement of the one before.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     serving.spawn(async move {
-        let server = tonic::transport::Server::builder()
-            .http2_keepalive_interval(Some(KEEPALIVE))
+        let mut server = server;
+        let server = server
             .add_routes(services.routes())
             .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
         if let Err(error) = server.await {
@@ -241,12 +281,12 @@ fn serve_grpc(
 fn serve_http(
     serving: &TaskTracker,
     listener: TcpListener,
-    engine: Arc<Engine>,
+    router: axum::Router,
     stop: CancellationToken,
     failing: tokio::sync::mpsc::Sender<NodeError>,
 ) {
     serving.spawn(async move {
-        let server = axum::serve(listener, http::router(engine)).with_graceful_shutdown(stop.cancelled_owned());
+        let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(error) = server.await {
             drop(failing.send(NodeError::Serve(error.to_string())).await);
         }

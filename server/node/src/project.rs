@@ -253,4 +253,6 @@ fn tenancy(top: &Section<'_>, tenant_id: Option<String>) -> Result<Tenancy, Proj
 }
 
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;

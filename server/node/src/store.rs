@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tape_store::Store;
+use tape_store::{Schema, Store, StoreError};
 use tape_store_memory::MemoryStore;
 use tape_store_postgres::{PostgresConfig, PostgresStore};
 use tape_store_sqlite::{SqliteConfig, SqliteStore};
@@ -42,6 +42,40 @@ pub(crate) async fn open(url: &str) -> Result<Arc<dyn Store>, NodeError> {
             redact(url)
         ))),
     }
+}
+
+/// How far the schema of the store that `url` names is; changes nothing.
+///
+/// # Errors
+/// [`NodeError`] if it cannot be told.
+pub async fn schema(url: &str) -> Result<Schema, NodeError> {
+    let unavailable = |error: StoreError| NodeError::Store {
+        url: redact(url),
+        problem: error.to_string(),
+    };
+    match url.split_once(':').map_or(url, |(scheme, _)| scheme) {
+        "sqlite" => {
+            let config = SqliteConfig::parse(url).map_err(NodeError::Config)?;
+            SqliteStore::schema(&config).await.map_err(unavailable)
+        }
+        "postgres" | "postgresql" | "alloydb" => {
+            let config = PostgresConfig::parse(url).map_err(NodeError::Config)?;
+            PostgresStore::schema(&config).await.map_err(unavailable)
+        }
+        _ => Err(NodeError::Config(format!(
+            "{:?} has no schema to migrate; name a store by sqlite:<path> or postgres://...",
+            redact(url)
+        ))),
+    }
+}
+
+/// Brings the schema of the store that `url` names up to date.
+///
+/// # Errors
+/// [`NodeError`] if it is in use (SQLite), belongs to a newer server, or cannot be reached.
+pub async fn migrate(url: &str) -> Result<(), NodeError> {
+    open(url).await?.close().await;
+    Ok(())
 }
 
 /// A URL without its password.

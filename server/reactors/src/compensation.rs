@@ -9,8 +9,10 @@ use tape_connector_port::{
 use tape_core::command::obligation::{SettleObligation, Undone};
 use tape_core::{DueKind, RowKey, RunId};
 use tape_port::{ClaimCompensation, CompensationTask, DueItem, DueWork, Tape, TapeError, WorkerError, Workers};
+use tracing::Instrument as _;
 
 use crate::reactor::{BATCH, Identity, Reactor, loaded_anew, ms, served};
+use crate::trace;
 
 /// Works off obligations.
 pub struct Compensation {
@@ -66,10 +68,11 @@ impl Compensation {
             owner: self.identity.owner.clone(),
             ttl_ms: self.identity.claim_ms,
         };
-        let Some(task) = self.tape.claim_compensation(claim).await? else {
+        let Some(mut task) = self.tape.claim_compensation(claim).await? else {
             return Ok(false);
         };
-        let (outcome, evidence_json) = self.attempt(&task).await;
+        let span = trace::span("tape.compensate", &task.connector, &mut task.call.effect);
+        let (outcome, evidence_json) = self.attempt(&task).instrument(span).await;
         let settle = SettleObligation {
             run: run.clone(),
             seq: task.seq,

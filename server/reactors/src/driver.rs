@@ -13,7 +13,9 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
+use crate::measure;
 use crate::reactor::Reactor;
 use crate::report::ReportBoard;
 
@@ -93,11 +95,13 @@ impl Driver {
         while !shutdown.is_cancelled() {
             let more = match self.pass(&tasks, &shutdown).await {
                 Ok(more) => {
+                    measure::passed(kind);
                     self.board.passed(kind, self.tape.now());
                     more
                 }
                 Err(error) => {
                     tracing::warn!(reactor = kind.reactor(), %error, "pass");
+                    measure::failed(kind);
                     self.board.failed(kind, &error);
                     false
                 }
@@ -133,7 +137,9 @@ impl Driver {
             let Ok(permit) = permit else { return Ok(false) };
             let (reactor, rows, board) = (self.reactor.clone(), self.rows.clone(), self.board.clone());
             tasks.spawn(async move {
-                handle(reactor.as_ref(), &rows, &board, &item, &key).await;
+                // For the log: what is said on the way names the run and its tenant.
+                let about = tracing::info_span!(target: "row", "row", reactor = reactor.kind().reactor(), run = %item.run, tenant = item.tenant);
+                handle(reactor.as_ref(), &rows, &board, &item, &key).instrument(about).await;
                 drop(permit);
             });
         }
@@ -156,11 +162,16 @@ impl Driver {
 async fn handle(reactor: &dyn Reactor, rows: &Rows, board: &ReportBoard, item: &DueItem, key: &Key) {
     match reactor.handle(item).await {
         Err(error) if !error.is_lost() => {
-            tracing::warn!(reactor = reactor.kind().reactor(), run = %item.run, row = ?item.key, %error, "row");
+            tracing::warn!(row = ?item.key, %error, "row");
+            measure::failed(reactor.kind());
             board.failed(reactor.kind(), &error);
             rows.rest(key);
         }
-        _ => rows.handled(key),
+        Err(_) => {
+            measure::conflict(reactor.kind());
+            rows.handled(key);
+        }
+        Ok(()) => rows.handled(key),
     }
 }
 

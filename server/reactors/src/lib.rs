@@ -9,12 +9,14 @@
 
 mod compensation;
 mod driver;
+mod measure;
 mod outbox;
 mod reactor;
 mod reconciler;
 mod recovery;
 mod report;
 mod timers;
+mod trace;
 
 pub use compensation::Compensation;
 pub use driver::{Driver, DriverConfig};

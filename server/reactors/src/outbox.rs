@@ -12,8 +12,11 @@ use tape_connector_port::{Called, ConnectorError, Connectors, Mark, MarkRefused,
 use tape_core::command::dispatch::{ClaimDispatch, MarkSent, Outcome, RenewDispatch, SettleDispatch};
 use tape_core::{DueKind, RowKey};
 use tape_port::{DispatchTask, DueItem, DueWork, Tape, TapeError};
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::reactor::{BATCH, Identity, Reactor, loaded_anew, ms, served};
+use crate::{measure, trace};
 
 /// Dispatches outbox effects.
 pub struct Outbox {
@@ -61,8 +64,14 @@ impl Reactor for Outbox {
             connectors: Some(self.served(&item.tenant)),
         };
         match self.tape.claim_dispatch(claim).await? {
-            Some(task) => self.dispatch(&task).await,
-            None => Ok(()),
+            Some(mut task) => {
+                let span = trace::span("tape.dispatch_effect", &task.connector, &mut task.call);
+                self.dispatch(&task).instrument(span).await
+            }
+            None => {
+                measure::conflict(DueKind::Outbox);
+                Ok(())
+            }
         }
     }
 }
@@ -78,6 +87,7 @@ impl Outbox {
     }
 
     async fn dispatch(&self, task: &DispatchTask) -> Result<(), TapeError> {
+        let began = Instant::now();
         let mark = DurableMark {
             outbox: self,
             task,
@@ -111,7 +121,10 @@ impl Outbox {
                 version,
             ),
             // The claim is somebody else's by now: theirs is the outcome.
-            Some(Err(ConnectorError::MarkRefused { .. })) => return Ok(()),
+            Some(Err(ConnectorError::MarkRefused { .. })) => {
+                measure::dispatched(&task.connector, None, began.elapsed());
+                return Ok(());
+            }
             Some(Err(error)) => (
                 Outcome::NothingSent {
                     reason: error.to_string(),
@@ -121,6 +134,7 @@ impl Outbox {
                 String::new(),
             ),
         };
+        measure::dispatched(&task.connector, Some(&outcome), began.elapsed());
         self.settle(SettleDispatch {
             run: task.run.clone(),
             key: task.key.clone(),

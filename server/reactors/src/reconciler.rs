@@ -10,8 +10,10 @@ use tape_connector_port::{Connectors, Evidence, ObserveAnswer, Receipt, StatusAn
 use tape_core::command::observe::{Booking, ClaimCheck, IfAbsent, Observation, RecordObservation};
 use tape_core::{DueKind, RowKey};
 use tape_port::{CheckTask, DueItem, DueWork, Tape, TapeError, Workers};
+use tracing::Instrument as _;
 
 use crate::reactor::{BATCH, Identity, Reactor, loaded_anew, ms, served};
+use crate::{measure, trace};
 
 /// Settles doubt.
 pub struct Reconciler {
@@ -53,10 +55,12 @@ impl Reactor for Reconciler {
             owner: self.identity.owner.clone(),
             ttl_ms: self.identity.claim_ms,
         };
-        let Some(task) = self.tape.claim_check(claim).await? else {
+        let Some(mut task) = self.tape.claim_check(claim).await? else {
+            measure::conflict(DueKind::Reconcile);
             return Ok(());
         };
-        let (observation, evidence) = self.ask(&task).await;
+        let span = trace::span("tape.reconcile_effect", &task.connector, &mut task.call);
+        let (observation, evidence) = self.ask(&task).instrument(span).await;
         let record = RecordObservation {
             run: item.run.clone(),
             key: key.clone(),

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use tape_core::command::recovery::{ClaimRecovery, NoTaker};
 use tape_core::{DueKind, RowKey};
 use tape_port::{DueItem, DueWork, Tape, TapeError, WorkerError, Workers};
+use tracing::Instrument as _;
 
+use crate::measure;
 use crate::reactor::{BATCH, Reactor};
 
 /// Wakes the apps of runs that have no driver.
@@ -69,11 +71,13 @@ impl Reactor for Recovery {
             at_once,
         };
         let Some(task) = self.tape.claim_recovery(claim).await? else {
+            measure::conflict(DueKind::Recovery);
             return Ok(());
         };
         let reason = if task.new { "start" } else { "recover" };
         tracing::info!(run = %task.run, app = task.identity.app, tries = task.tries, "run is RUNNABLE; re-driving");
-        let error = match self.workers.redrive(&task, reason).await {
+        let span = tracing::info_span!("redrive", otel.name = "tape.redrive", run = %task.run, app = task.identity.app, reason);
+        let error = match self.workers.redrive(&task, reason).instrument(span).await {
             Ok(()) => String::new(),
             Err(error @ WorkerError::NoWorker { .. }) => error.to_string(),
             Err(error) => {

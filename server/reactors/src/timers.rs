@@ -7,6 +7,7 @@ use tape_core::command::timer::{ClaimTimer, FireTimer, ReleaseTimer};
 use tape_core::{DueKind, RowKey};
 use tape_port::{DueItem, DueWork, Tape, TapeError, Workers};
 
+use crate::measure;
 use crate::reactor::{BATCH, Identity, Reactor};
 
 /// Fires timers.
@@ -43,6 +44,7 @@ impl Reactor for Timers {
             ttl_ms: self.identity.claim_ms,
         };
         let Some(timer) = self.tape.claim_timer(claim).await? else {
+            measure::conflict(DueKind::Timers);
             return Ok(());
         };
         if !timer.built_in()

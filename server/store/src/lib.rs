@@ -6,11 +6,14 @@
 mod chain;
 pub mod codec;
 mod error;
+pub mod measure;
+mod schema;
 mod store;
 
 pub use chain::{Chain, Fate};
 pub use error::StoreError;
+pub use schema::{Schema, Step};
 pub use store::{
-    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, QueueQuery, Store, StoredRow,
-    TailEntry,
+    Commit, Committing, DueQuery, DueRow, Heard, ListQuery, Listed, Listing, Loaded, Position, QueueQuery, Store,
+    StoredRow, TailEntry,
 };

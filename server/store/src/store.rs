@@ -110,6 +110,12 @@ pub trait Store: Send + Sync + 'static {
     /// Whether other servers may write to it: then what was read is only as fresh as the reading.
     fn shared(&self) -> bool;
 
+    /// Waits until another server tells of its commits: what may have changed. A hint that may get lost: whoever waits for a
+    /// change looks now and then. Never ends for a store of one server.
+    async fn hear(&self) -> Heard {
+        std::future::pending().await
+    }
+
     /// Whether the store answers.
     ///
     /// # Errors
@@ -118,6 +124,26 @@ pub trait Store: Send + Sync + 'static {
 
     /// Finishes what was accepted, and lets go of the store.
     async fn close(&self);
+}
+
+/// What another server told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Work was written that is or will be due for these.
+    pub due: Vec<DueKind>,
+    /// Their journals grew, or they are values with a new version.
+    pub entities: Vec<EntityId>,
+}
+
+impl Heard {
+    /// What was told may have been lost: look.
+    #[must_use]
+    pub fn anything() -> Self {
+        Self {
+            due: DueKind::ALL.to_vec(),
+            entities: Vec::new(),
+        }
+    }
 }
 
 /// What [`Store::load`] found.

@@ -83,6 +83,31 @@ impl Cluster {
         pid.is_some_and(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok())
     }
 
+    /// SIGSTOP for all processes of the database server: it answers nothing, and its connections stay open.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn pause(&self) {
+        self.signal_all(Signal::SIGSTOP);
+    }
+
+    /// Lets what was paused go on.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn resume(&self) {
+        self.signal_all(Signal::SIGCONT);
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        let postmaster = self.server.id();
+        for pid in children(postmaster).into_iter().chain([postmaster]) {
+            let pid = Pid::from_raw(i32::try_from(pid).expect("a process id"));
+            // A backend may have just gone by itself.
+            kill(pid, signal).ok();
+        }
+    }
+
     /// Starts the database server again on the same data.
     pub fn restart(&mut self) {
         self.server = serve(self.folder.path());

@@ -10,15 +10,12 @@ use tape_proto::v1 as pb;
 use super::{small, unknown_number};
 
 /// A reaction of the caller's tenant.
-pub(crate) fn name(id: String) -> ReactionName {
+pub(crate) fn name(tenant: &str, id: String) -> ReactionName {
     ReactionName {
-        tenant: TENANT.to_owned(),
+        tenant: tenant.to_owned(),
         id,
     }
 }
-
-/// The caller's tenant.
-pub(crate) const TENANT: &str = "";
 
 /// What a caller registers.
 pub(crate) fn asked(reaction: pb::Reaction) -> Result<Asked, Refusal> {

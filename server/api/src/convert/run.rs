@@ -7,9 +7,9 @@ use tape_proto::v1 as pb;
 
 use super::{moment, signed, unknown_number};
 
-pub(crate) fn identity(asked: &pb::BeginRunRequest) -> RunIdentity {
+pub(crate) fn identity(asked: &pb::BeginRunRequest, tenant: String) -> RunIdentity {
     RunIdentity {
-        tenant: asked.tenant_id.clone(),
+        tenant,
         app: asked.app_name.clone(),
         user: asked.user_id.clone(),
         session: asked.session_id.clone(),

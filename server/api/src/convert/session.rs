@@ -6,9 +6,9 @@ use tape_engine::SessionView;
 use tape_proto::v1 as pb;
 
 /// A session of the caller's tenant.
-pub(crate) fn name(app: &str, user: &str, session: &str) -> SessionName {
+pub(crate) fn name(tenant: &str, app: &str, user: &str, session: &str) -> SessionName {
     SessionName {
-        tenant: String::new(),
+        tenant: tenant.to_owned(),
         app: app.to_owned(),
         user: user.to_owned(),
         session: session.to_owned(),

@@ -7,9 +7,9 @@ use tape_proto::v1 as pb;
 use super::signed;
 
 /// A value of the caller's tenant.
-pub(crate) fn name(namespace: String, key: String) -> ValueName {
+pub(crate) fn name(tenant: &str, namespace: String, key: String) -> ValueName {
     ValueName {
-        tenant: String::new(),
+        tenant: tenant.to_owned(),
         namespace,
         key,
     }

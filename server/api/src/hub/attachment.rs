@@ -7,6 +7,7 @@ use futures_util::stream::{Stream, StreamExt};
 use tape_core::Refusal;
 use tape_core::command::recovery::LoseLease;
 use tape_core::json::{check_name, check_optional_name};
+use tape_core::refusal::Status as RefusalStatus;
 use tape_proto::v1 as pb;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,6 +17,7 @@ use super::WorkerHub;
 use super::worker::{Outgoing, Worker};
 use crate::feed::Answers;
 use crate::status;
+use crate::tenancy::Caller;
 
 /// Calls that wait for a worker to read them.
 const CALLS_MAX: usize = 256;
@@ -31,14 +33,14 @@ enum End {
 }
 
 /// Attaches a worker for as long as `incoming` lives.
-pub(crate) fn attach<S>(hub: &Arc<WorkerHub>, incoming: S) -> Answers<pb::WorkerCall>
+pub(crate) fn attach<S>(hub: &Arc<WorkerHub>, caller: Caller, incoming: S) -> Answers<pb::WorkerCall>
 where
     S: Stream<Item = Result<pb::WorkerMessage, Status>> + Send + 'static,
 {
     let (outgoing, calls) = mpsc::channel(CALLS_MAX);
     let serving = Arc::clone(hub);
     hub.streams.spawn(async move {
-        if let Err(status) = serving.serve(incoming, &outgoing).await {
+        if let Err(status) = serving.serve(&caller, incoming, &outgoing).await {
             // The worker may be gone: then nobody wants to know.
             drop(outgoing.send(Err(status)).await);
         }
@@ -47,19 +49,36 @@ where
 }
 
 impl WorkerHub {
-    async fn serve<S>(&self, incoming: S, outgoing: &Outgoing) -> Result<(), Status>
+    async fn serve<S>(&self, caller: &Caller, incoming: S, outgoing: &Outgoing) -> Result<(), Status>
     where
         S: Stream<Item = Result<pb::WorkerMessage, Status>> + Send,
     {
         let mut incoming = pin!(incoming);
         let hello = tokio::select! {
             () = self.closing.cancelled() => return Err(closing()),
-            first = tokio::time::timeout(self.config.hello_within, incoming.next()) => read_hello(first.ok().flatten())?,
+            first = tokio::time::timeout(self.config.hello_within, incoming.next()) => read_hello(caller, first.ok().flatten())?,
         };
+        self.vacant(&hello)?;
         let worker = self.enter(hello, outgoing).await;
         tracing::info!(worker = worker.id, app = worker.app, "worker attached");
         let end = self.listen(&worker, &mut incoming, outgoing).await;
         self.leave(&worker, end).await
+    }
+
+    /// Whoever attaches under the id of an attached worker takes its place: only one of the same tenant may.
+    fn vacant(&self, hello: &pb::WorkerHello) -> Result<(), Status> {
+        let workers = self.lock();
+        let taken = workers.get(&hello.worker_id);
+        if taken.is_none_or(|worker| worker.tenant == hello.tenant_id) {
+            return Ok(());
+        }
+        let refusal = Refusal::new(
+            RefusalStatus::PermissionDenied,
+            "TAPE-P005",
+            "Somebody else is attached under that worker_id.",
+            "Choose a worker_id that nobody else has: the SDK makes one up.",
+        );
+        Err(status::of(refusal.at("hello.worker_id", &hello.worker_id).into()))
     }
 
     /// Welcomes a worker, then makes it known: no call can come before the welcome.
@@ -166,7 +185,7 @@ impl WorkerHub {
     }
 }
 
-fn read_hello(first: Option<Result<pb::WorkerMessage, Status>>) -> Result<pb::WorkerHello, Status> {
+fn read_hello(caller: &Caller, first: Option<Result<pb::WorkerMessage, Status>>) -> Result<pb::WorkerHello, Status> {
     let hello = match first.transpose()?.and_then(|first| first.message) {
         Some(pb::worker_message::Message::Hello(hello)) => hello,
         _ => {
@@ -185,7 +204,9 @@ fn read_hello(first: Option<Result<pb::WorkerMessage, Status>>) -> Result<pb::Wo
         check_name("hello.worker_id", &hello.worker_id)
     };
     check().map_err(|refusal| status::of(refusal.into()))?;
-    Ok(hello)
+    let tenant_id = caller.tenant("hello.tenant_id", &hello.tenant_id);
+    let tenant_id = tenant_id.map_err(|refusal| status::of(refusal.into()))?;
+    Ok(pb::WorkerHello { tenant_id, ..hello })
 }
 
 fn closing() -> Status {

@@ -18,14 +18,14 @@ use tape_proto::v1 as pb;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use super::{Cx, stats};
+use super::{Cx, Shared, stats};
 use crate::convert::run::{labels, policy, state, status_number};
 use crate::convert::{effect, effect_key, limit, obligation, run_id, unknown_number};
 use crate::feed::Answers;
 use crate::{origin, status};
 
 pub(crate) struct AdminService {
-    pub(crate) cx: Arc<Cx>,
+    pub(crate) cx: Arc<Shared>,
 }
 
 macro_rules! admin {
@@ -36,8 +36,10 @@ macro_rules! admin {
 
             $(
                 async fn $rpc(&self, request: Request<pb::$asked>) -> Result<Response<pb::$answer>, Status> {
-                    let (metadata, _, asked) = request.into_parts();
-                    let answer = $function(&self.cx, &metadata, asked).await;
+                    let (metadata, extensions, asked) = request.into_parts();
+                    let cx = self.cx.of(&metadata, &extensions);
+                    cx.admit(&asked).await.map_err(status::of)?;
+                    let answer = $function(&cx, &metadata, asked).await;
                     answer.map(Response::new).map_err(status::of)
                 }
             )*
@@ -46,7 +48,10 @@ macro_rules! admin {
                 &self,
                 request: Request<pb::DumpRunRequest>,
             ) -> Result<Response<Self::DumpRunStream>, Status> {
-                let parts = dump_run(&self.cx, request.into_inner()).await;
+                let (metadata, extensions, asked) = request.into_parts();
+                let cx = self.cx.of(&metadata, &extensions);
+                cx.admit(&asked).await.map_err(status::of)?;
+                let parts = dump_run(&cx, asked).await;
                 parts.map(Response::new).map_err(status::of)
             }
         }
@@ -78,7 +83,7 @@ async fn start_run(
     };
     let command = StartRun {
         identity: RunIdentity {
-            tenant: asked.tenant_id,
+            tenant: cx.caller.tenant("tenant_id", &asked.tenant_id)?,
             app: asked.app_name,
             user: asked.user_id,
             session: asked.session_id,
@@ -102,7 +107,7 @@ async fn list_runs(cx: &Cx, _: &MetadataMap, asked: pb::ListRunsRequest) -> Resu
     let some = |text: String| (!text.is_empty()).then_some(text);
     let statuses = asked.statuses.iter().map(|number| status_number("statuses", *number));
     let filter = RunFilter {
-        tenant: some(asked.tenant_id),
+        tenant: cx.caller.narrowed("tenant_id", &asked.tenant_id)?,
         app: some(asked.app_name),
         user: some(asked.user_id),
         statuses: statuses.collect::<Result<_, _>>()?,

@@ -137,7 +137,7 @@ pub(super) async fn list_pending_effects(
     let (pending, unknown) = (both || asked.include_pending, both || asked.include_unknown);
     let until = cx.engine.now().after(-asked.older_than_ms.max(0));
     let most = limit(asked.limit, 200, 1000) as usize;
-    let effects = cx.engine.open_effects(pending).await?.into_iter();
+    let effects = cx.engine.open_effects(cx.caller.bound(), pending).await?.into_iter();
     let wanted = effects.filter(|(_, effect)| {
         let in_doubt = matches!(effect.state, EffectState::Unknown(_) | EffectState::Stuck { .. });
         effect.begun <= until && if in_doubt { unknown } else { pending }

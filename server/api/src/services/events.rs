@@ -20,6 +20,7 @@ pub(super) fn subscribe_events(
 ) -> Result<Answers<pb::EventEntry>, TapeError> {
     let given = |text: &str| !text.is_empty();
     let filter = EventFilter {
+        tenant: cx.caller.bound().map(str::to_owned),
         run: given(&asked.run_id).then(|| run_id(&asked.run_id)).transpose()?,
         kind: given(&asked.kind).then(|| known(asked.kind)).transpose()?,
         subject: given(&asked.subject_pattern)
@@ -37,6 +38,7 @@ pub(super) fn subscribe_by_subject(
 ) -> Result<Answers<pb::EventEntry>, TapeError> {
     let predicate = &asked.predicate_cel;
     let filter = EventFilter {
+        tenant: cx.caller.bound().map(str::to_owned),
         subject: Some(SubjectPattern::parse(&asked.subject_pattern)?),
         predicate: (!predicate.is_empty())
             .then(|| Predicate::parse(predicate).map(Arc::new))

@@ -76,6 +76,7 @@ async fn newest_run(cx: &Cx, asked: &pb::SendSignalRequest) -> Result<RunId, Tap
         check_name("run_id", "")?;
     }
     let mut filter = RunFilter {
+        tenant: cx.caller.bound().map(str::to_owned),
         app: Some(asked.app_name.clone()),
         user: Some(asked.user_id.clone()),
         // RUNNABLE, RUNNING, WAITING.

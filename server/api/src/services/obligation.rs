@@ -79,7 +79,7 @@ pub(super) async fn list_unresolved_obligations(
         ObligationState::Compensated => false,
     };
     let most = limit(i64::from(asked.limit), 500, 1000) as usize;
-    let open = cx.engine.open_obligations().await?.into_iter();
+    let open = cx.engine.open_obligations(cx.caller.bound()).await?.into_iter();
     let found = open.filter(|(_, obligation)| wanted(obligation)).take(most);
     Ok(pb::ListUnresolvedObligationsResponse {
         obligations: found.map(|(run, obligation)| record(&run, obligation)).collect(),

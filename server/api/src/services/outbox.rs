@@ -26,6 +26,7 @@ pub(super) async fn list_effects_to_dispatch(
     let looked_at = if asked.connector.is_empty() { most } else { HINTS_MAX };
     let work = DueWork {
         ahead_ms: ahead(cx, asked.now_ms),
+        tenants: cx.caller.bounds(),
         ..DueWork::all(DueKind::Outbox, looked_at)
     };
     let mut effects = Vec::new();

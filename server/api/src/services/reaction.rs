@@ -9,7 +9,7 @@ use tonic::metadata::MetadataMap;
 
 use super::Cx;
 use crate::convert::limit;
-use crate::convert::reaction::{TENANT, asked, name, record, status, task};
+use crate::convert::reaction::{asked, name, record, status, task};
 
 /// Tasks claimed by one request.
 const CLAIM_DEFAULT: u32 = 16;
@@ -26,7 +26,7 @@ pub(super) async fn register_reaction(
     let id = wanted.reaction_id.clone();
     let registered = cx
         .engine
-        .register_reaction(TENANT.to_owned(), id, asked(wanted)?)
+        .register_reaction(cx.caller.own().to_owned(), id, asked(wanted)?)
         .await?;
     Ok(record(registered))
 }
@@ -36,7 +36,10 @@ pub(super) async fn deregister_reaction(
     _: &MetadataMap,
     asked: pb::DeregisterReactionRequest,
 ) -> Result<pb::DeregisterReactionResponse, TapeError> {
-    let deregistered = cx.engine.deregister_reaction(name(asked.reaction_id)).await?;
+    let deregistered = cx
+        .engine
+        .deregister_reaction(name(cx.caller.own(), asked.reaction_id))
+        .await?;
     Ok(pb::DeregisterReactionResponse { deregistered })
 }
 
@@ -49,7 +52,7 @@ pub(super) async fn list_reactions(
         // One that nothing can have would be asked for in vain.
         SubjectPattern::parse(&asked.subject_pattern)?;
     }
-    let mut reactions = cx.engine.reactions(Some(TENANT), false).await?;
+    let mut reactions = cx.engine.reactions(Some(cx.caller.own()), false).await?;
     reactions
         .retain(|reaction| asked.subject_pattern.is_empty() || reaction.order.subject_pattern == asked.subject_pattern);
     Ok(pb::ListReactionsResponse {
@@ -63,7 +66,7 @@ pub(super) async fn claim_tasks(
     asked: pb::ClaimTasksRequest,
 ) -> Result<pb::ClaimTasksResponse, TapeError> {
     let claim = TaskClaim {
-        name: name(asked.reaction_id),
+        name: name(cx.caller.own(), asked.reaction_id),
         shard: u32::try_from(asked.shard).ok(),
         owner: asked.owner,
         lease_ms: asked.lease_ms,
@@ -81,7 +84,10 @@ pub(super) async fn complete_task(
     _: &MetadataMap,
     asked: pb::CompleteTaskRequest,
 ) -> Result<pb::CompleteTaskResponse, TapeError> {
-    let done = cx.engine.complete_task(TENANT, &asked.task_id, asked.owner).await?;
+    let done = cx
+        .engine
+        .complete_task(cx.caller.own(), &asked.task_id, asked.owner)
+        .await?;
     Ok(pb::CompleteTaskResponse { task: Some(task(done)) })
 }
 
@@ -93,7 +99,7 @@ pub(super) async fn nack_task(
     let (owner, error) = (asked.owner, asked.error);
     let nacked = cx
         .engine
-        .nack_task(TENANT, &asked.task_id, owner, error, asked.permanent)
+        .nack_task(cx.caller.own(), &asked.task_id, owner, error, asked.permanent)
         .await?;
     Ok(pb::NackTaskResponse {
         task: Some(task(nacked)),
@@ -107,13 +113,13 @@ pub(super) async fn list_tasks(
 ) -> Result<pb::ListTasksResponse, TapeError> {
     if asked.status() == pb::TaskStatus::Failed {
         // A status that the server never writes.
-        cx.engine.reaction(&name(asked.reaction_id)).await?;
+        cx.engine.reaction(&name(cx.caller.own(), asked.reaction_id)).await?;
         return Ok(pb::ListTasksResponse::default());
     }
     let limit = limit(asked.limit.into(), LIST_DEFAULT, LIST_MAX);
     let tasks = cx
         .engine
-        .tasks(&name(asked.reaction_id), status(asked.status)?, limit)
+        .tasks(&name(cx.caller.own(), asked.reaction_id), status(asked.status)?, limit)
         .await?;
     Ok(pb::ListTasksResponse {
         tasks: tasks.into_iter().map(task).collect(),
@@ -121,7 +127,7 @@ pub(super) async fn list_tasks(
 }
 
 pub(super) async fn retry_task(cx: &Cx, _: &MetadataMap, asked: pb::RetryTaskRequest) -> Result<pb::Task, TapeError> {
-    Ok(task(cx.engine.retry_task(TENANT, &asked.task_id).await?))
+    Ok(task(cx.engine.retry_task(cx.caller.own(), &asked.task_id).await?))
 }
 
 /// A caller's clock; 0 = the server's.

@@ -15,7 +15,7 @@ use tape_port::{ClaimCompensation, DueWork, Tape, TapeError, WorkerError};
 use tape_proto::v1 as pb;
 use tonic::{Request, Response, Status};
 
-use super::Cx;
+use super::{Cx, Shared};
 use crate::convert::work::{About, Work};
 use crate::convert::{limit, moment, signed, work};
 use crate::feed::{self, Answers};
@@ -28,7 +28,19 @@ const ANSWER_MS: i64 = 30_000;
 const ANSWER_MS_MAX: i64 = 300_000;
 
 pub(crate) struct ReactorsService {
-    pub(crate) cx: Arc<Cx>,
+    pub(crate) cx: Arc<Shared>,
+}
+
+impl ReactorsService {
+    /// The surroundings of a request, which is for those alone who work for all tenants.
+    fn of<T>(&self, request: Request<T>) -> Result<(Cx, T), Status> {
+        let (metadata, extensions, asked) = request.into_parts();
+        let cx = self.cx.of(&metadata, &extensions);
+        cx.caller
+            .all("A reactor")
+            .map_err(|refusal| status::of(refusal.into()))?;
+        Ok((cx, asked))
+    }
 }
 
 macro_rules! answered {
@@ -39,19 +51,22 @@ macro_rules! answered {
 
             $(
                 async fn $rpc(&self, request: Request<pb::$asked>) -> Result<Response<pb::$answer>, Status> {
-                    $rpc(&self.cx, request.into_inner()).await.map(Response::new).map_err(status::of)
+                    let (cx, asked) = self.of(request)?;
+                    $rpc(&cx, asked).await.map(Response::new).map_err(status::of)
                 }
             )*
 
             async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-                watch(&self.cx, &request.into_inner()).map(Response::new).map_err(status::of)
+                let (cx, asked) = self.of(request)?;
+                watch(&cx, &asked).map(Response::new).map_err(status::of)
             }
 
             async fn call_worker(
                 &self,
                 request: Request<pb::CallWorkerRequest>,
             ) -> Result<Response<pb::CallWorkerResponse>, Status> {
-                call_worker(&self.cx, request.into_inner()).await.map(Response::new)
+                let (cx, asked) = self.of(request)?;
+                call_worker(&cx, asked).await.map(Response::new)
             }
         }
     };

@@ -21,7 +21,10 @@ pub(super) async fn list_compactable_runs(
         before => Time(before),
     };
     let limit = limit(asked.limit, 100, 1000);
-    let runs = cx.engine.compactable_runs(before, limit as usize).await?;
+    let runs = cx
+        .engine
+        .compactable_runs(cx.caller.bound(), before, limit as usize)
+        .await?;
     Ok(pb::ListCompactableRunsResponse {
         runs: runs.into_iter().map(state).collect(),
     })

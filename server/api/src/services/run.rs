@@ -22,7 +22,7 @@ pub(super) async fn begin_run(
     asked: pb::BeginRunRequest,
 ) -> Result<pb::BeginRunResponse, TapeError> {
     let origin = Origin::of(metadata, asked.fence, &asked.lease_owner, &asked.request_id)?;
-    let identity = identity(&asked);
+    let identity = identity(&asked, cx.caller.tenant("tenant_id", &asked.tenant_id)?);
     let id = RunId::derive(&identity);
     let owner = origin.driver.owner.unwrap_or_default();
     let lease = lease(&owner, asked.lease_ttl_ms, asked.fenced);
@@ -82,7 +82,7 @@ pub(super) async fn resume_run(
 fn leased(cx: &Cx, run: &Run, owner: &str) -> i64 {
     match &run.state {
         RunState::Running(lease) if lease.owner == owner => {
-            cx.hub.drives(owner, &run.id);
+            cx.hub.drives(owner, run);
             signed(lease.fence)
         }
         _ => 0,
@@ -154,6 +154,7 @@ pub(super) async fn list_runs_to_recover(
 ) -> Result<pb::ListRunsToRecoverResponse, TapeError> {
     let work = DueWork {
         ahead_ms: ahead(cx, asked.now_ms),
+        tenants: cx.caller.bounds(),
         ..DueWork::all(DueKind::Recovery, limit(asked.limit, 100, 1000))
     };
     let mut runs = Vec::new();

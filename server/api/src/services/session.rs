@@ -20,7 +20,7 @@ pub(super) async fn create_session(
     } else {
         asked.session_id
     };
-    let name = checked(&asked.app_name, &asked.user_id, &session)?;
+    let name = checked(cx, &asked.app_name, &asked.user_id, &session)?;
     Ok(view(cx.engine.create_session(name, &asked.state_json).await?))
 }
 
@@ -29,7 +29,7 @@ pub(super) async fn get_session(
     _: &MetadataMap,
     asked: pb::GetSessionRequest,
 ) -> Result<pb::GetSessionResponse, TapeError> {
-    let name = checked(&asked.app_name, &asked.user_id, &asked.session_id)?;
+    let name = checked(cx, &asked.app_name, &asked.user_id, &asked.session_id)?;
     let events_max = u32::try_from(asked.max_events).ok().filter(|max| *max > 0);
     let session = cx.engine.session(&name, events_max).await?;
     Ok(pb::GetSessionResponse {
@@ -44,7 +44,10 @@ pub(super) async fn list_sessions(
     asked: pb::ListSessionsRequest,
 ) -> Result<pb::ListSessionsResponse, TapeError> {
     check_name("app_name", &asked.app_name)?;
-    let sessions = cx.engine.list_sessions("", &asked.app_name, &asked.user_id).await?;
+    let sessions = cx
+        .engine
+        .list_sessions(cx.caller.own(), &asked.app_name, &asked.user_id)
+        .await?;
     Ok(pb::ListSessionsResponse {
         sessions: sessions.into_iter().map(head).collect(),
     })
@@ -55,7 +58,7 @@ pub(super) async fn delete_session(
     _: &MetadataMap,
     asked: pb::DeleteSessionRequest,
 ) -> Result<pb::DeleteSessionResponse, TapeError> {
-    let name = checked(&asked.app_name, &asked.user_id, &asked.session_id)?;
+    let name = checked(cx, &asked.app_name, &asked.user_id, &asked.session_id)?;
     let deleted = cx.engine.delete_session(&name).await?;
     Ok(pb::DeleteSessionResponse { deleted })
 }
@@ -65,7 +68,7 @@ pub(super) async fn append_event(
     _: &MetadataMap,
     asked: pb::AppendEventRequest,
 ) -> Result<pb::AppendEventResponse, TapeError> {
-    let name = checked(&asked.app_name, &asked.user_id, &asked.session_id)?;
+    let name = checked(cx, &asked.app_name, &asked.user_id, &asked.session_id)?;
     let Some(record) = asked.event else {
         return Err(Refusal::invalid("event", "", "event is missing.", "Set event.").into());
     };
@@ -81,9 +84,9 @@ pub(super) async fn append_event(
 }
 
 /// Names that hold the separator of entities would name another session.
-fn checked(app: &str, user: &str, session: &str) -> Result<SessionName, Refusal> {
+fn checked(cx: &Cx, app: &str, user: &str, session: &str) -> Result<SessionName, Refusal> {
     check_name("app_name", app)?;
     check_optional_name("user_id", user)?;
     check_name("session_id", session)?;
-    Ok(name(app, user, session))
+    Ok(name(cx.caller.own(), app, user, session))
 }

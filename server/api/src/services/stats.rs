@@ -18,8 +18,8 @@ const WAITING_MAX: u32 = 500;
 /// Waiting effects of any time.
 const ALWAYS_MS: i64 = i64::MAX / 2;
 
-/// The names of statuses by their number.
-const STATUSES: [&str; 8] = [
+/// The names of the statuses of runs, in the order of their numbers on the wire, from 1.
+pub const RUN_STATUSES: [&str; 8] = [
     "runnable",
     "running",
     "waiting",
@@ -32,21 +32,28 @@ const STATUSES: [&str; 8] = [
 
 pub(super) async fn stats(cx: &Cx, _: &MetadataMap, _: pb::StatsRequest) -> Result<pb::StatsResponse, TapeError> {
     let mut runs_by_status = HashMap::new();
-    for (number, count) in cx.engine.count_runs().await? {
-        let name = usize::from(number).checked_sub(1).and_then(|index| STATUSES.get(index));
+    // Sums over all tenants are for those who see all of them.
+    let all = cx.caller.bound().is_none();
+    let counted = if all { cx.engine.count_runs().await? } else { Vec::new() };
+    for (number, count) in counted {
+        let name = usize::from(number)
+            .checked_sub(1)
+            .and_then(|index| RUN_STATUSES.get(index));
         if let Some(name) = name {
             runs_by_status.insert((*name).to_owned(), signed(count));
         }
     }
-    let (dead_tasks, oldest_dead_task) = cx.engine.dead_tasks().await?;
+    let (dead_tasks, oldest_dead_task) = if all { cx.engine.dead_tasks().await? } else { (0, None) };
+    let connectors = cx.connectors.list().into_iter();
+    let connectors = connectors.filter(|info| cx.caller.sees(&info.tenant));
     Ok(pb::StatsResponse {
         server_version: cx.info.version.clone(),
         started_at_ms: cx.info.started_at.0,
-        store_url: cx.info.store_url.clone(),
+        store_url: if all { cx.info.store_url.clone() } else { String::new() },
         runs_by_status,
-        reactors: reactors(cx).await?,
+        reactors: if all { reactors(cx).await? } else { Vec::new() },
         workers: workers(cx),
-        connectors: cx.connectors.list().into_iter().map(connector).collect(),
+        connectors: connectors.map(connector).collect(),
         unserved_effects: unserved(cx).await?,
         dead_tasks: signed(dead_tasks),
         oldest_dead_task_at_ms: moment(oldest_dead_task),
@@ -88,13 +95,16 @@ fn remotes(cx: &Cx, kind: DueKind) -> Vec<pb::RemoteReactorStats> {
 }
 
 fn workers(cx: &Cx) -> Vec<pb::WorkerStats> {
-    let workers = cx.hub.workers().into_iter().map(|worker| pb::WorkerStats {
-        worker_id: worker.id,
-        app_name: worker.app,
-        attached_at_ms: worker.attached_at.0,
-        last_heartbeat_at_ms: worker.last_heartbeat_at.0,
-        running: small(worker.running),
-    });
+    let workers = cx.hub.workers().into_iter();
+    let workers = workers
+        .filter(|worker| cx.caller.sees(&worker.tenant))
+        .map(|worker| pb::WorkerStats {
+            worker_id: worker.id,
+            app_name: worker.app,
+            attached_at_ms: worker.attached_at.0,
+            last_heartbeat_at_ms: worker.last_heartbeat_at.0,
+            running: small(worker.running),
+        });
     workers.collect()
 }
 
@@ -116,6 +126,7 @@ fn connector(info: ConnectorInfo) -> pb::ConnectorStats {
 async fn unserved(cx: &Cx) -> Result<Vec<pb::UnservedEffect>, TapeError> {
     let work = DueWork {
         ahead_ms: ALWAYS_MS,
+        tenants: cx.caller.bounds(),
         ..DueWork::all(DueKind::Outbox, WAITING_MAX)
     };
     let mut unserved = Vec::new();

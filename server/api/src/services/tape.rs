@@ -6,13 +6,13 @@ use tape_proto::v1 as pb;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Cx, budget, decision, effect, events, gate, obligation, outbox, reaction, retention, run, session, timer, value,
+    Shared, budget, decision, effect, events, gate, obligation, outbox, reaction, retention, run, session, timer, value,
 };
 use crate::feed::Answers;
 use crate::status;
 
 pub(crate) struct TapeService {
-    pub(crate) cx: Arc<Cx>,
+    pub(crate) cx: Arc<Shared>,
 }
 
 /// The whole service: which area answers which RPC.
@@ -27,8 +27,10 @@ macro_rules! tape {
 
             $(
                 async fn $rpc(&self, request: Request<pb::$asked>) -> Result<Response<pb::$answer>, Status> {
-                    let (metadata, _, asked) = request.into_parts();
-                    let answer = $area::$rpc(&self.cx, &metadata, asked).await;
+                    let (metadata, extensions, asked) = request.into_parts();
+                    let cx = self.cx.of(&metadata, &extensions);
+                    cx.admit(&asked).await.map_err(status::of)?;
+                    let answer = $area::$rpc(&cx, &metadata, asked).await;
                     answer.map(Response::new).map_err(status::of)
                 }
             )*
@@ -37,7 +39,10 @@ macro_rules! tape {
                 &self,
                 request: Request<pb::SubscribeRunRequest>,
             ) -> Result<Response<Self::SubscribeRunStream>, Status> {
-                let entries = run::subscribe_run(&self.cx, request.into_inner()).await;
+                let (metadata, extensions, asked) = request.into_parts();
+                let cx = self.cx.of(&metadata, &extensions);
+                cx.admit(&asked).await.map_err(status::of)?;
+                let entries = run::subscribe_run(&cx, asked).await;
                 entries.map(Response::new).map_err(status::of)
             }
 
@@ -45,7 +50,10 @@ macro_rules! tape {
                 &self,
                 request: Request<pb::SubscribeEventsRequest>,
             ) -> Result<Response<Self::SubscribeEventsStream>, Status> {
-                let events = events::subscribe_events(&self.cx, request.into_inner());
+                let (metadata, extensions, asked) = request.into_parts();
+                let cx = self.cx.of(&metadata, &extensions);
+                cx.admit(&asked).await.map_err(status::of)?;
+                let events = events::subscribe_events(&cx, asked);
                 events.map(Response::new).map_err(status::of)
             }
 
@@ -53,7 +61,10 @@ macro_rules! tape {
                 &self,
                 request: Request<pb::SubscribeBySubjectRequest>,
             ) -> Result<Response<Self::SubscribeBySubjectStream>, Status> {
-                let events = events::subscribe_by_subject(&self.cx, request.into_inner());
+                let (metadata, extensions, asked) = request.into_parts();
+                let cx = self.cx.of(&metadata, &extensions);
+                cx.admit(&asked).await.map_err(status::of)?;
+                let events = events::subscribe_by_subject(&cx, asked);
                 events.map(Response::new).map_err(status::of)
             }
 
@@ -61,7 +72,10 @@ macro_rules! tape {
                 &self,
                 request: Request<pb::WatchValueRequest>,
             ) -> Result<Response<Self::WatchValueStream>, Status> {
-                let changes = value::watch_value(&self.cx, request.into_inner());
+                let (metadata, extensions, asked) = request.into_parts();
+                let cx = self.cx.of(&metadata, &extensions);
+                cx.admit(&asked).await.map_err(status::of)?;
+                let changes = value::watch_value(&cx, asked);
                 changes.map(Response::new).map_err(status::of)
             }
         }

@@ -51,8 +51,12 @@ pub(super) async fn list_due_timers(
     _: &MetadataMap,
     asked: pb::ListDueTimersRequest,
 ) -> Result<pb::ListDueTimersResponse, TapeError> {
+    if asked.claim {
+        cx.caller.writes("ListDueTimers with claim")?;
+    }
     let work = DueWork {
         ahead_ms: ahead(cx, asked.now_ms),
+        tenants: cx.caller.bounds(),
         ..DueWork::all(DueKind::Timers, limit(asked.limit, 200, 1000))
     };
     // Fresh, so that of two callers only one gets a timer.

@@ -19,7 +19,7 @@ pub(super) async fn write_value(
     asked: pb::WriteValueRequest,
 ) -> Result<pb::ValueRecord, TapeError> {
     let origin = Origin::of(metadata, 0, "", &asked.request_id)?;
-    let name = name(asked.namespace, asked.key);
+    let name = name(cx.caller.own(), asked.namespace, asked.key);
     let guard = Guard::of(asked.if_version);
     let written = cx
         .engine
@@ -33,7 +33,10 @@ pub(super) async fn get_value(
     _: &MetadataMap,
     asked: pb::GetValueRequest,
 ) -> Result<pb::GetValueResponse, TapeError> {
-    let newest = cx.engine.value(&name(asked.namespace, asked.key)).await?;
+    let newest = cx
+        .engine
+        .value(&name(cx.caller.own(), asked.namespace, asked.key))
+        .await?;
     Ok(pb::GetValueResponse {
         found: newest.as_ref().is_some_and(|value| !value.deleted),
         // Of a deletion too: it has the version that a guarded write needs.
@@ -47,7 +50,7 @@ pub(super) async fn delete_value(
     asked: pb::DeleteValueRequest,
 ) -> Result<pb::DeleteValueResponse, TapeError> {
     let origin = Origin::of(metadata, 0, "", &asked.request_id)?;
-    let name = name(asked.namespace, asked.key);
+    let name = name(cx.caller.own(), asked.namespace, asked.key);
     let deleted = cx.engine.delete_value(name, origin.request_id).await?;
     Ok(pb::DeleteValueResponse {
         deleted: deleted.deleted,
@@ -64,6 +67,10 @@ pub(super) fn watch_value(cx: &Cx, asked: pb::WatchValueRequest) -> Result<Answe
             "Use 0 for the value in force and all that follow.",
         )
     })?;
-    let feed = ValueFeed::open(cx.engine.clone(), &name(asked.namespace, asked.key), from_version)?;
+    let feed = ValueFeed::open(
+        cx.engine.clone(),
+        &name(cx.caller.own(), asked.namespace, asked.key),
+        from_version,
+    )?;
     Ok(feed::values(feed, cx.closing.clone()))
 }

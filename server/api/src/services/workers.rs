@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tape_proto::v1 as pb;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Cx;
+use super::Shared;
 use crate::feed::Answers;
 use crate::hub;
 
 pub(crate) struct WorkersService {
-    pub(crate) cx: Arc<Cx>,
+    pub(crate) cx: Arc<Shared>,
 }
 
 #[tonic::async_trait]
@@ -21,6 +21,8 @@ impl pb::workers_server::Workers for WorkersService {
         &self,
         request: Request<Streaming<pb::WorkerMessage>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        Ok(Response::new(hub::attach(&self.cx.hub, request.into_inner())))
+        let (metadata, extensions, messages) = request.into_parts();
+        let cx = self.cx.of(&metadata, &extensions);
+        Ok(Response::new(hub::attach(&self.cx.hub, cx.caller, messages)))
     }
 }

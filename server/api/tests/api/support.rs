@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use prost::Message;
-use tape_api::{HubConfig, ServerInfo, Services, WorkerHub};
+use tape_api::{HubConfig, ServerInfo, Services, Tenancy, WorkerHub};
 use tape_connector_port::{
     Called, CompensateOutcome, ConnectorError, ConnectorInfo, Connectors, Description, EffectCall, Mark,
     ObligationCall, ObserveAnswer, Outcome, StatusAnswer, Supports,
@@ -187,7 +187,14 @@ impl TestServer {
             started_at: Time(5),
             store_url: "memory:".into(),
         };
-        let services = Services::new(engine.clone(), connectors, hub.clone(), Arc::new(OneReport), info);
+        let services = Services::new(
+            engine.clone(),
+            connectors,
+            hub.clone(),
+            Arc::new(OneReport),
+            info,
+            Tenancy::default(),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let mut serving = JoinSet::new();

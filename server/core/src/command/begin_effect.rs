@@ -239,6 +239,7 @@ impl Command for BeginEffect {
             response_json: String::new(),
             error_json: String::new(),
             confirmed_order: None,
+            trace: draft.trace().cloned(),
         };
         draft.run_mut(&self.run)?.effects += 1;
         let mut payload = json!({ "tool": self.tool, "connector": self.connector, "business_key": self.business_key });

@@ -202,6 +202,7 @@ mod tests {
             response_json: "[2]".into(),
             error_json: String::new(),
             confirmed_order: None,
+            trace: None,
         }
     }
 

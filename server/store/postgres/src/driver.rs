@@ -2,7 +2,7 @@
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use tape_store::StoreError;
+use tape_store::{Schema, Step, StoreError};
 
 use crate::config::PostgresConfig;
 use crate::error::unavailable;
@@ -11,10 +11,33 @@ use crate::error::unavailable;
 /// wait for each other.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
-/// Connects, and brings the schema up to date.
-pub(crate) async fn pool(config: &PostgresConfig) -> Result<PgPool, StoreError> {
+/// Connects, and brings the schema up to date. Two pools: for reading and writing, and a small one for what servers tell each
+/// other.
+pub(crate) async fn pools(config: &PostgresConfig) -> Result<(PgPool, PgPool), StoreError> {
+    let options = options(config)?;
+    let pool = PgPoolOptions::new()
+        // One for the writer beside the readers.
+        .max_connections(config.readers + 1)
+        .acquire_timeout(config.connect_timeout)
+        .connect_with(options.clone())
+        .await
+        .map_err(unavailable)?;
+    schema(&pool).await?.refuse_newer().map_err(StoreError::Unavailable)?;
+    MIGRATIONS
+        .run(&pool)
+        .await
+        .map_err(|error| StoreError::Unavailable(format!("the schema cannot be brought up to date: {error}")))?;
+    // One connection listens, one tells; each is made when it is needed.
+    let side = PgPoolOptions::new()
+        .max_connections(2)
+        .acquire_timeout(config.connect_timeout)
+        .connect_lazy_with(options);
+    Ok((pool, side))
+}
+
+fn options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {
     let options: PgConnectOptions = config.url.parse().map_err(unavailable)?;
-    let options = options
+    Ok(options
         .application_name("tape-server")
         .options([
             ("statement_timeout", config.statement_timeout.as_millis().to_string()),
@@ -24,18 +47,39 @@ pub(crate) async fn pool(config: &PostgresConfig) -> Result<PgPool, StoreError> 
                 config.statement_timeout.as_millis().to_string(),
             ),
         ])
-        .disable_statement_logging();
+        .disable_statement_logging())
+}
+
+/// How far the schema is, as a look that changes nothing.
+pub(crate) async fn look(config: &PostgresConfig) -> Result<Schema, StoreError> {
     let pool = PgPoolOptions::new()
-        // One for the writer beside the readers.
-        .max_connections(config.readers + 1)
+        .max_connections(1)
         .acquire_timeout(config.connect_timeout)
-        .connect_with(options)
+        .connect_with(options(config)?)
         .await
         .map_err(unavailable)?;
-    MIGRATIONS.run(&pool).await.map_err(|error| {
-        StoreError::Unavailable(format!(
-            "the schema cannot be brought up to date: {error}. Is it the database of a newer server? `tape migrate --dry-run` tells."
-        ))
-    })?;
-    Ok(pool)
+    let schema = schema(&pool).await;
+    pool.close().await;
+    schema
+}
+
+async fn schema(pool: &PgPool) -> Result<Schema, StoreError> {
+    let migrated: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+        .fetch_one(pool)
+        .await
+        .map_err(unavailable)?;
+    let at: Option<i64> = if migrated {
+        sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+            .fetch_one(pool)
+            .await
+            .map_err(unavailable)?
+    } else {
+        None
+    };
+    let steps = MIGRATIONS.iter().map(|step| Step {
+        number: step.version,
+        name: step.description.to_string(),
+        sql: step.sql.as_str().to_owned(),
+    });
+    Ok(Schema::new(at.unwrap_or_default(), steps))
 }

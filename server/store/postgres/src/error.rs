@@ -1,5 +1,7 @@
 //! What Postgres says, by what the caller does next.
 
+use std::time::Duration;
+
 use tape_store::StoreError;
 
 /// An error before COMMIT was sent, or of a read: nothing was written.
@@ -10,6 +12,14 @@ pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
 /// An error of COMMIT itself: it may have happened.
 pub(crate) fn in_doubt(error: &sqlx::Error) -> StoreError {
     StoreError::InDoubt(error.to_string())
+}
+
+/// No answer within reason, to what changes nothing or was not committed.
+pub(crate) fn silent(patience: Duration) -> StoreError {
+    StoreError::Unavailable(format!(
+        "the database did not answer within {} ms",
+        patience.as_millis()
+    ))
 }
 
 /// Whether the same transaction may go through when it is tried again at once.

@@ -1,5 +1,7 @@
 //! The store trait over Postgres.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{Postgres, QueryBuilder, Row as _};
@@ -7,19 +9,39 @@ use tape_core::command::Range;
 use tape_core::row::RowKind;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
 use tape_store::{
-    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, QueueQuery, Store, StoreError, TailEntry,
-    codec,
+    Commit, Committing, DueQuery, DueRow, Heard, ListQuery, Listed, Listing, Loaded, QueueQuery, Schema, Store,
+    StoreError, TailEntry, codec,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
+use crate::bell::{self, Ear};
 use crate::config::PostgresConfig;
-use crate::error::unavailable;
-use crate::{driver, writer};
+use crate::driver;
+use crate::error::{silent, unavailable};
+use crate::writer::{self, Writer};
+
+/// Asks the database, for as long as is reasonable. What does not answer is hung up on: its place in the pool is free again.
+macro_rules! ask {
+    ($store:ident, $query:expr, $fetch:ident) => {{
+        let mut connection = $store.pool.acquire().await.map_err(unavailable)?;
+        match tokio::time::timeout($store.patience, $query.$fetch(&mut *connection)).await {
+            Ok(answer) => answer.map_err(unavailable),
+            Err(_) => {
+                drop(connection.detach());
+                Err(silent($store.patience))
+            }
+        }
+    }};
+}
 
 /// A store in one Postgres database.
 pub struct PostgresStore {
     pool: PgPool,
+    /// For telling other servers, and hearing them.
+    side: PgPool,
+    ear: Ear,
+    patience: Duration,
     queue: std::sync::Mutex<Option<mpsc::Sender<writer::Waiting>>>,
     tasks: TaskTracker,
 }
@@ -30,15 +52,38 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Unavailable`] if the database cannot be reached, or belongs to a newer server.
     pub async fn open(config: &PostgresConfig) -> Result<Self, StoreError> {
-        let pool = driver::pool(config).await?;
+        let (pool, side) = driver::pools(config).await?;
+        let own: String = sqlx::query_scalar("SELECT gen_random_uuid()::text")
+            .fetch_one(&pool)
+            .await
+            .map_err(unavailable)?;
         let (queue, waiting) = mpsc::channel(config.queue_max);
+        let (news, told) = bell::queue();
         let tasks = TaskTracker::new();
-        tasks.spawn(writer::run(pool.clone(), waiting, config.batch_max));
+        let patience = config.patience();
+        let writer = Writer {
+            pool: pool.clone(),
+            patience,
+            news: config.notify.then_some(news),
+        };
+        tasks.spawn(writer.run(waiting, config.batch_max));
+        tasks.spawn(bell::tell(side.clone(), own.clone(), told));
         Ok(Self {
             pool,
+            ear: Ear::new(side.clone(), own),
+            side,
+            patience,
             queue: std::sync::Mutex::new(Some(queue)),
             tasks,
         })
+    }
+
+    /// How far the schema of a database is; changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it cannot be reached.
+    pub async fn schema(config: &PostgresConfig) -> Result<Schema, StoreError> {
+        driver::look(config).await
     }
 
     fn queue(&self) -> Result<mpsc::Sender<writer::Waiting>, StoreError> {
@@ -88,7 +133,7 @@ impl Store for PostgresStore {
             query.push(")");
         }
         let mut loaded = Loaded::default();
-        for row in query.build().fetch_all(&self.pool).await.map_err(unavailable)? {
+        for row in ask!(self, query.build(), fetch_all)? {
             loaded.version = get::<i64>(&row, 0)?.unsigned_abs();
             if let Some(kind) = get::<Option<i16>>(&row, 1)? {
                 loaded.rows.push((
@@ -150,7 +195,7 @@ impl Store for PostgresStore {
         }
         sql.push(" ORDER BY r.due_at, e.kind, e.id COLLATE \"C\" LIMIT ")
             .push_bind(i64::from(query.limit));
-        let rows = sql.build().fetch_all(&self.pool).await.map_err(unavailable)?;
+        let rows = ask!(self, sql.build(), fetch_all)?;
         rows.iter()
             .map(|row| {
                 Ok(DueRow {
@@ -168,30 +213,32 @@ impl Store for PostgresStore {
     }
 
     async fn next_due(&self, kind: DueKind, after: Time) -> Result<Option<Time>, StoreError> {
-        let at: Option<i64> = sqlx::query_scalar("SELECT min(due_at) FROM rows WHERE due_kind = $1 AND due_at > $2")
-            .bind(i16::from(kind as u8))
-            .bind(after.0)
-            .fetch_one(&self.pool)
-            .await
-            .map_err(unavailable)?;
+        let at: Option<i64> = ask!(
+            self,
+            sqlx::query_scalar("SELECT min(due_at) FROM rows WHERE due_kind = $1 AND due_at > $2")
+                .bind(i16::from(kind as u8))
+                .bind(after.0),
+            fetch_one
+        )?;
         Ok(at.map(Time))
     }
 
     async fn tasks_due(&self, query: &QueueQuery) -> Result<Vec<RowKey>, StoreError> {
         let mut sql = queue_sql(query);
-        let rows = sql.build().fetch_all(&self.pool).await.map_err(unavailable)?;
+        let rows = ask!(self, sql.build(), fetch_all)?;
         rows.iter()
             .map(|row| codec::decode_key(RowKind::Task as u8, &get::<Vec<u8>>(row, 0)?))
             .collect()
     }
 
     async fn count_due(&self, kind: DueKind, now: Time) -> Result<(u64, Option<Time>), StoreError> {
-        let row = sqlx::query("SELECT count(*), min(due_at) FROM rows WHERE due_kind = $1 AND due_at <= $2")
-            .bind(i16::from(kind as u8))
-            .bind(now.0)
-            .fetch_one(&self.pool)
-            .await
-            .map_err(unavailable)?;
+        let row = ask!(
+            self,
+            sqlx::query("SELECT count(*), min(due_at) FROM rows WHERE due_kind = $1 AND due_at <= $2")
+                .bind(i16::from(kind as u8))
+                .bind(now.0),
+            fetch_one
+        )?;
         Ok((
             get::<i64>(&row, 0)?.unsigned_abs(),
             get::<Option<i64>>(&row, 1)?.map(Time),
@@ -199,31 +246,29 @@ impl Store for PostgresStore {
     }
 
     async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
-        sqlx::query_as(
+        ask!(self, sqlx::query_as(
             "SELECT j.seq, j.body FROM journal j
              WHERE j.no = (SELECT no FROM entities WHERE kind = $1 AND id = $2) AND j.seq >= $3 ORDER BY j.seq LIMIT $4",
         )
         .bind(i16::from(entity.kind as u8))
         .bind(&entity.id)
         .bind(from_seq)
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(unavailable)
+        .bind(i64::from(limit)), fetch_all)
     }
 
     async fn tail(&self, after: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
         // Positions are given in the order of the commits (migration 2): what is not visible yet lies behind what is.
-        let rows = sqlx::query(
-            "SELECT j.position, e.kind, e.id, j.seq, j.body, e.tenant, e.app, e.\"user\"
+        let rows = ask!(
+            self,
+            sqlx::query(
+                "SELECT j.position, e.kind, e.id, j.seq, j.body, e.tenant, e.app, e.\"user\"
              FROM (SELECT * FROM journal WHERE position > $1 ORDER BY position LIMIT $2) j
              JOIN entities e ON e.no = j.no ORDER BY j.position",
-        )
-        .bind(after)
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(unavailable)?;
+            )
+            .bind(after)
+            .bind(i64::from(limit)),
+            fetch_all
+        )?;
         rows.iter()
             .map(|row| {
                 Ok(TailEntry {
@@ -243,10 +288,11 @@ impl Store for PostgresStore {
     }
 
     async fn tail_end(&self) -> Result<i64, StoreError> {
-        sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM journal")
-            .fetch_one(&self.pool)
-            .await
-            .map_err(unavailable)
+        ask!(
+            self,
+            sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM journal"),
+            fetch_one
+        )
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {
@@ -280,7 +326,7 @@ impl Store for PostgresStore {
         }
         sql.push(" ORDER BY e.created DESC, e.id DESC LIMIT ")
             .push_bind(i64::from(query.limit));
-        let rows = sql.build().fetch_all(&self.pool).await.map_err(unavailable)?;
+        let rows = ask!(self, sql.build(), fetch_all)?;
         rows.iter()
             .map(|row| {
                 Ok(Listed {
@@ -299,13 +345,11 @@ impl Store for PostgresStore {
     }
 
     async fn count_by_status(&self, kind: EntityKind) -> Result<Vec<(u8, u64)>, StoreError> {
-        let rows: Vec<(i16, i64)> = sqlx::query_as(
+        let rows: Vec<(i16, i64)> =
+            ask!(self, sqlx::query_as(
             "SELECT status, count(*) FROM entities WHERE kind = $1 AND version > 0 GROUP BY status ORDER BY status",
         )
-        .bind(i16::from(kind as u8))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(unavailable)?;
+        .bind(i16::from(kind as u8)), fetch_all)?;
         rows.into_iter()
             .map(|(status, count)| Ok((byte(status)?, count.unsigned_abs())))
             .collect()
@@ -315,12 +359,12 @@ impl Store for PostgresStore {
         true
     }
 
+    async fn hear(&self) -> Heard {
+        self.ear.next().await
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1")
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(unavailable)
+        ask!(self, sqlx::query("SELECT 1"), execute).map(drop)
     }
 
     async fn close(&self) {
@@ -333,7 +377,11 @@ impl Store for PostgresStore {
         );
         self.tasks.close();
         self.tasks.wait().await;
-        self.pool.close().await;
+        self.ear.close();
+        for pool in [&self.side, &self.pool] {
+            // A database that does not answer is not waited for.
+            drop(tokio::time::timeout(self.patience, pool.close()).await);
+        }
     }
 }
 

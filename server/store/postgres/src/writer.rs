@@ -1,14 +1,17 @@
 //! The writer: takes the commits that wait, writes them in one transaction, answers them after its COMMIT.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use sqlx::postgres::PgPool;
-use sqlx::{Postgres, Row as _, Transaction};
+use sqlx::{Connection as _, PgConnection, Postgres, Row as _, Transaction};
 use tape_core::EntityId;
-use tape_store::{Commit, Listing, StoreError, StoredRow, codec};
+use tape_store::{Commit, Listing, StoreError, StoredRow, codec, measure};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
 
-use crate::error::{in_doubt, is_transient, unavailable};
+use crate::bell::News;
+use crate::error::{in_doubt, is_transient, silent, unavailable};
 
 /// One commit and where its answer goes.
 pub(crate) struct Waiting {
@@ -21,46 +24,102 @@ type Answers = Vec<Result<u64, StoreError>>;
 /// How often a batch that another server's batch pushed aside is written again.
 const TRIES_MAX: u32 = 5;
 
-/// Runs until the queue is closed and empty.
-pub(crate) async fn run(pool: PgPool, mut queue: mpsc::Receiver<Waiting>, batch_max: usize) {
-    let mut batch = Vec::with_capacity(batch_max);
-    while queue.recv_many(&mut batch, batch_max).await > 0 {
-        let commits: Vec<&Commit> = batch.iter().map(|waiting| &waiting.commit).collect();
-        let written = write(&pool, &commits).await;
-        for (index, waiting) in batch.drain(..).enumerate() {
-            let answer = match &written {
-                Ok(answers) => answers[index].clone(),
-                Err(error) => {
-                    waiting.commit.chain.own.fall();
-                    Err(error.clone())
+/// What writes.
+pub(crate) struct Writer {
+    pub(crate) pool: PgPool,
+    /// How long the database may take for one batch, and once more for its COMMIT.
+    pub(crate) patience: Duration,
+    /// Where other servers are told; none = they poll.
+    pub(crate) news: Option<mpsc::Sender<News>>,
+}
+
+impl Writer {
+    /// Runs until the queue is closed and empty.
+    pub(crate) async fn run(self, mut queue: mpsc::Receiver<Waiting>, batch_max: usize) {
+        let mut batch = Vec::with_capacity(batch_max);
+        while queue.recv_many(&mut batch, batch_max).await > 0 {
+            let commits: Vec<&Commit> = batch.iter().map(|waiting| &waiting.commit).collect();
+            let began = Instant::now();
+            let written = self.write(&commits).await;
+            measure::batch("postgres", commits.len(), began.elapsed(), written.is_ok());
+            for (index, waiting) in batch.drain(..).enumerate() {
+                let answer = match &written {
+                    Ok(answers) => answers[index].clone(),
+                    Err(error) => {
+                        waiting.commit.chain.own.fall();
+                        Err(error.clone())
+                    }
+                };
+                if let (Some(news), Ok(_), Some(told)) = (&self.news, &answer, News::of(&waiting.commit)) {
+                    // With the queue full the others find it by polling.
+                    drop(news.try_send(told));
                 }
-            };
-            // A caller that is gone does not need to know; the commit stands.
-            drop(waiting.answer.send(answer));
+                // A caller that is gone does not need to know; the commit stands.
+                drop(waiting.answer.send(answer));
+            }
+        }
+    }
+
+    /// Writes a batch: all commits whose guard holds, in one transaction. One answer for each.
+    async fn write(&self, commits: &[&Commit]) -> Result<Answers, StoreError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+            let outcome = self.attempt(&mut connection, commits).await;
+            match outcome {
+                Attempt::Answered(answers) => return Ok(answers),
+                Attempt::Failed(error) if is_transient(&error) && tries < TRIES_MAX => {
+                    tracing::debug!(%error, tries, "the batch is written again");
+                }
+                Attempt::Failed(error) => return Err(unavailable(error)),
+                Attempt::InDoubt(error) => return Err(in_doubt(&error)),
+                // Hung up on, so that its place in the pool is free again.
+                Attempt::Silent { committing } => {
+                    drop(connection.detach());
+                    return Err(if committing {
+                        StoreError::InDoubt(format!(
+                            "the database did not confirm within {} ms",
+                            self.patience.as_millis()
+                        ))
+                    } else {
+                        silent(self.patience)
+                    });
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, connection: &mut PgConnection, commits: &[&Commit]) -> Attempt {
+        let filled = timeout(self.patience, async {
+            let mut transaction = connection.begin().await?;
+            let answers = fill(&mut transaction, commits).await?;
+            Ok((transaction, answers))
+        });
+        let (transaction, answers) = match filled.await {
+            Ok(Ok(filled)) => filled,
+            Ok(Err(error)) => return Attempt::Failed(error),
+            Err(_) => return Attempt::Silent { committing: false },
+        };
+        match timeout(self.patience, transaction.commit()).await {
+            Ok(Ok(())) => Attempt::Answered(answers),
+            Ok(Err(error)) => Attempt::InDoubt(error),
+            Err(_) => Attempt::Silent { committing: true },
         }
     }
 }
 
-/// Writes a batch: all commits whose guard holds, in one transaction. One answer for each.
-async fn write(pool: &PgPool, commits: &[&Commit]) -> Result<Answers, StoreError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let mut transaction = pool.begin().await.map_err(unavailable)?;
-        match fill(&mut transaction, commits).await {
-            Ok(answers) => {
-                return transaction
-                    .commit()
-                    .await
-                    .map(|()| answers)
-                    .map_err(|error| in_doubt(&error));
-            }
-            Err(error) if is_transient(&error) && tries < TRIES_MAX => {
-                tracing::debug!(%error, tries, "the batch is written again");
-            }
-            Err(error) => return Err(unavailable(error)),
-        }
-    }
+/// How an attempt to write a batch ended.
+enum Attempt {
+    Answered(Answers),
+    /// Nothing was written.
+    Failed(sqlx::Error),
+    /// The answer to COMMIT was an error: it may have happened.
+    InDoubt(sqlx::Error),
+    /// No answer came within reason.
+    Silent {
+        committing: bool,
+    },
 }
 
 /// An entity within a batch.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
-use tape_store::StoreError;
+use tape_store::{Schema, Step, StoreError};
 
 use crate::config::SqliteConfig;
 use crate::error::unavailable;
@@ -56,12 +56,12 @@ pub(crate) async fn writer(config: &SqliteConfig) -> Result<SqliteConnection, St
     let mut connection = SqliteConnection::connect_with(&options(config))
         .await
         .map_err(unavailable)?;
-    MIGRATIONS.run(&mut connection).await.map_err(|error| {
-        StoreError::Unavailable(format!(
-            "{}: the schema cannot be brought up to date: {error}. Is it the file of a newer server? `tape migrate --dry-run` tells.",
-            config.path.display()
-        ))
-    })?;
+    let failed = |problem: String| StoreError::Unavailable(format!("{}: {problem}", config.path.display()));
+    schema(&mut connection).await?.refuse_newer().map_err(failed)?;
+    MIGRATIONS
+        .run(&mut connection)
+        .await
+        .map_err(|error| failed(format!("the schema cannot be brought up to date: {error}")))?;
     Ok(connection)
 }
 
@@ -76,4 +76,55 @@ pub(crate) async fn readers(config: &SqliteConfig) -> Result<SqlitePool, StoreEr
         .connect_with(options(config).read_only(false).pragma("query_only", "ON"))
         .await
         .map_err(unavailable)
+}
+
+/// How far the schema is, as a look that changes nothing; a file that is not there has none.
+pub(crate) async fn look(config: &SqliteConfig) -> Result<Schema, StoreError> {
+    if !config.path.exists() {
+        return Ok(Schema::new(0, steps()));
+    }
+    let looking = SqliteConnectOptions::new()
+        .filename(&config.path)
+        .read_only(true)
+        .busy_timeout(BUSY);
+    let mut connection = SqliteConnection::connect_with(&looking).await.map_err(unavailable)?;
+    let schema = schema(&mut connection).await;
+    connection.close().await.map_err(unavailable)?;
+    schema
+}
+
+/// Whether the database takes writes: one that changes nothing is made durable.
+pub(crate) async fn try_write(config: &SqliteConfig) -> Result<(), StoreError> {
+    let mut connection = SqliteConnection::connect_with(&options(config))
+        .await
+        .map_err(unavailable)?;
+    let written = sqlx::raw_sql("BEGIN IMMEDIATE; PRAGMA user_version = 0; COMMIT")
+        .execute(&mut connection)
+        .await;
+    connection.close().await.map_err(unavailable)?;
+    written.map(drop).map_err(unavailable)
+}
+
+async fn schema(connection: &mut SqliteConnection) -> Result<Schema, StoreError> {
+    let migrated: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    let at: Option<i64> = if migrated > 0 {
+        sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(unavailable)?
+    } else {
+        None
+    };
+    Ok(Schema::new(at.unwrap_or_default(), steps()))
+}
+
+fn steps() -> impl Iterator<Item = Step> {
+    MIGRATIONS.iter().map(|step| Step {
+        number: step.version,
+        name: step.description.to_string(),
+        sql: step.sql.as_str().to_owned(),
+    })
 }

@@ -1,5 +1,8 @@
 //! The store trait over SQLite.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_trait::async_trait;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
@@ -7,8 +10,8 @@ use tape_core::command::Range;
 use tape_core::row::RowKind;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
 use tape_store::{
-    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, QueueQuery, Store, StoreError, TailEntry,
-    codec,
+    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, QueueQuery, Schema, Store, StoreError,
+    TailEntry, codec,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -27,6 +30,9 @@ pub struct SqliteStore {
     tasks: TaskTracker,
     /// Held as long as the store is open.
     lock: std::sync::Mutex<Option<std::fs::File>>,
+    /// The last batch could not be written.
+    failing: Arc<AtomicBool>,
+    config: SqliteConfig,
 }
 
 impl SqliteStore {
@@ -40,13 +46,24 @@ impl SqliteStore {
         let readers = driver::readers(config).await?;
         let (queue, waiting) = mpsc::channel(config.queue_max);
         let tasks = TaskTracker::new();
-        tasks.spawn(writer::run(connection, waiting, config.batch_max));
+        let failing = Arc::new(AtomicBool::new(false));
+        tasks.spawn(writer::run(connection, waiting, config.batch_max, failing.clone()));
         Ok(Self {
             readers,
             queue: std::sync::Mutex::new(Some(queue)),
             tasks,
             lock: std::sync::Mutex::new(Some(lock)),
+            failing,
+            config: config.clone(),
         })
+    }
+
+    /// How far the schema of a file is; changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it cannot be read.
+    pub async fn schema(config: &SqliteConfig) -> Result<Schema, StoreError> {
+        driver::look(config).await
     }
 
     /// `journal_mode` and `synchronous` as SQLite reports them: what durable means here.
@@ -315,6 +332,11 @@ impl Store for SqliteStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
+        // After a failure the file is tried: a server that is sent no writes would not find out that they succeed again.
+        if self.failing.load(Ordering::Relaxed) {
+            driver::try_write(&self.config).await?;
+            self.failing.store(false, Ordering::Relaxed);
+        }
         sqlx::query("SELECT 1")
             .execute(&self.readers)
             .await

@@ -1,11 +1,14 @@
 //! The one writer: takes the commits that wait, writes them in one transaction, answers them after its COMMIT.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 use tape_core::EntityId;
-use tape_store::{Commit, StoreError, codec};
+use tape_store::{Commit, StoreError, codec, measure};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::error::{in_doubt, unavailable};
 
@@ -19,11 +22,19 @@ pub(crate) struct Waiting {
 const VARIABLES_MAX: usize = 8_000;
 
 /// Runs until the queue is closed and empty.
-pub(crate) async fn run(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Waiting>, batch_max: usize) {
+pub(crate) async fn run(
+    mut connection: SqliteConnection,
+    mut queue: mpsc::Receiver<Waiting>,
+    batch_max: usize,
+    failing: Arc<AtomicBool>,
+) {
     let mut batch = Vec::with_capacity(batch_max);
     while queue.recv_many(&mut batch, batch_max).await > 0 {
         let commits: Vec<&Commit> = batch.iter().map(|waiting| &waiting.commit).collect();
+        let began = Instant::now();
         let written = write(&mut connection, &commits).await;
+        measure::batch("sqlite", commits.len(), began.elapsed(), written.is_ok());
+        failing.store(written.is_err(), Ordering::Relaxed);
         for (index, waiting) in batch.drain(..).enumerate() {
             let answer = match &written {
                 Ok(answers) => answers[index].clone(),
