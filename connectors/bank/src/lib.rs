@@ -19,8 +19,8 @@ struct Bank;
 tape_guest::export!(Bank);
 
 impl Connector for Bank {
-    fn describe() -> String {
-        describe::description().to_string()
+    fn describe() -> Result<String, String> {
+        Ok(describe::description().to_string())
     }
 
     fn dispatch(effect: Effect) -> DispatchAnswer {

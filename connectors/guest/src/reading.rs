@@ -89,7 +89,6 @@ fn read_error<T>(error: HttpError) -> Reading<T> {
     match error {
         HttpError::Denied(why) => definite(FailureKind::Unauthorized, "denied", why, false),
         HttpError::NotSent(why) => definite(FailureKind::Unavailable, "not-sent", why, true),
-        // Whether the request or its answer was too large only the host knows; its verdict corrects a doubt too many.
         HttpError::MaybeSent(why) | HttpError::TooLarge(why) => Reading::Unknown(doubt(why)),
     }
 }

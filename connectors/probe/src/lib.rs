@@ -17,10 +17,11 @@ struct Probe;
 tape_guest::export!(Probe);
 
 impl Connector for Probe {
-    fn describe() -> String {
-        match tape_guest::config::<serde_json::Value>() {
-            Ok(description) => description.to_string(),
-            Err(failure) => failure.message,
+    fn describe() -> Result<String, String> {
+        let description: serde_json::Value = tape_guest::config().map_err(|failure| failure.message)?;
+        match description.get("unusable") {
+            Some(why) => Err(why.to_string()),
+            None => Ok(description.to_string()),
         }
     }
 

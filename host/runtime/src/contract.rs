@@ -178,8 +178,9 @@ impl Declare<port::CompensateAnswer> for wit::CompensateAnswer {
     }
 }
 
-impl Declare<String> for String {
-    fn declare(self, _: &dyn Customs) -> Result<String, Breach> {
-        Ok(self)
+/// A description, or why the configuration allows none.
+impl Declare<Self> for Result<String, String> {
+    fn declare(self, customs: &dyn Customs) -> Result<Self, Breach> {
+        Ok(self.map_err(|problem| customs.clear(problem)))
     }
 }

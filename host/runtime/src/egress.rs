@@ -119,8 +119,8 @@ impl Egress {
         }
         let body_bytes_max = self.limits.body_bytes;
         if request.body.len() > body_bytes_max {
-            return Err(SendError::TooLarge(format!(
-                "the request's body is larger than {body_bytes_max} bytes; nothing was sent"
+            return Err(SendError::Denied(format!(
+                "the request's body is larger than {body_bytes_max} bytes (limits.body_bytes); nothing was sent"
             )));
         }
         let request = headers::build(

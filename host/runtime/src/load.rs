@@ -213,16 +213,23 @@ async fn describe(shared: &Shared, loaded: &Loaded) -> Result<Document, LoadErro
         effect: None,
         mark: &Unmarked,
     };
-    let ended = call::run::<String, String>(shared, loaded, question, |guest, store| {
-        Box::pin(async move { guest.tape_connector_connector().call_describe(store).await })
-    });
+    let ended =
+        call::run::<Result<String, String>, Result<String, String>>(shared, loaded, question, |guest, store| {
+            Box::pin(async move { guest.tape_connector_connector().call_describe(store).await })
+        });
     let text = match ended.await.map_err(|error| refuse(error.to_string()))?.end {
-        GuestEnd::Answer(text) if text.len() > DESCRIPTION_BYTES_MAX => {
+        GuestEnd::Answer(Err(problem)) => {
+            return Err(LoadError::Config {
+                name: loaded.name.to_string(),
+                problem,
+            });
+        }
+        GuestEnd::Answer(Ok(text)) if text.len() > DESCRIPTION_BYTES_MAX => {
             return Err(refuse(format!(
                 "the description is larger than {DESCRIPTION_BYTES_MAX} bytes"
             )));
         }
-        GuestEnd::Answer(text) => text,
+        GuestEnd::Answer(Ok(text)) => text,
         GuestEnd::Broke(broke) => return Err(refuse(broke.to_string())),
     };
     let document: Document = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;

@@ -271,7 +271,7 @@ async fn a_body_larger_than_its_limit_does_not_leave() {
     let send = json!({"method": "POST", "url": upstream.url("/ok"), "body": "x".repeat(1024), "times": 4097});
     let told = told(&host, json!([{"send": send}])).await;
     assert!(
-        told.starts_with("too-large: ") && told.contains("nothing was sent"),
+        told.starts_with("denied: ") && told.contains("nothing was sent"),
         "{told}"
     );
     assert!(upstream.received().is_empty());
