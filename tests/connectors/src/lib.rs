@@ -5,11 +5,13 @@
 mod bank;
 mod calls;
 mod guests;
+mod kit;
 mod marks;
 mod upstream;
 
 pub use bank::Bank;
 pub use calls::{BANK, PROBE, Setup, TENANT, effect, obligation, probe_description};
 pub use guests::component;
+pub use kit::{connectors_folder, holds, subject};
 pub use marks::{CountingMark, RefusingMark};
 pub use upstream::{Upstream, nobody_listens};
