@@ -105,7 +105,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            (request.method, request.url.as_str()),
+            (request.method.as_str(), request.url.as_str()),
             ("POST", "http://bank:7900/wires")
         );
         let body = String::from_utf8(request.body.unwrap()).unwrap();

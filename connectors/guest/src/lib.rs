@@ -14,6 +14,7 @@
 mod input;
 mod reading;
 mod request;
+pub mod testing;
 
 /// The bindings of the contract. Re-exported below under plain names; public only because the export macro needs it.
 pub mod bindings {
@@ -41,5 +42,5 @@ pub use bindings::exports::tape::connector::connector::{
 pub use bindings::tape::connector::http::{Error as HttpError, Response};
 pub use bindings::tape::connector::{clock, log, random};
 pub use input::{config, invalid, payload};
-pub use reading::{NoReceipt, Reading, doubt, json, read_query, read_request};
+pub use reading::{NoReceipt, Reading, doubt, failure, json, read_lookup, read_query, read_request};
 pub use request::{Request, segment};

@@ -59,6 +59,20 @@ pub fn read_query<T>(
     }
 }
 
+/// Reads the answer to a request for one thing by its id: none if the upstream says 404.
+///
+/// # Errors
+/// The doubt to answer with.
+pub fn read_lookup<T>(
+    answer: Result<Response, HttpError>,
+    found: impl FnOnce(&Response) -> Result<T, NoReceipt>,
+) -> Result<Option<T>, Doubt> {
+    match answer {
+        Ok(response) if response.status == 404 => Ok(None),
+        answer => read_query(answer, found).map(Some),
+    }
+}
+
 /// The response's body as JSON of type `T`.
 ///
 /// # Errors
@@ -93,7 +107,8 @@ fn read_error<T>(error: HttpError) -> Reading<T> {
     }
 }
 
-fn failure(kind: FailureKind, response: &Response, retryable: bool) -> Failure {
+/// A definite refusal of the upstream, with the code and the pause that its answer names.
+pub fn failure(kind: FailureKind, response: &Response, retryable: bool) -> Failure {
     let code = upstream_code(response).unwrap_or_else(|| format!("http-{}", response.status));
     Failure {
         kind,
@@ -126,6 +141,17 @@ fn summary(response: &Response) -> String {
     let body = String::from_utf8_lossy(&response.body);
     let shown: String = body.chars().take(SHOWN_CHARS).collect();
     format!("the upstream said {}: {shown}", response.status)
+}
+
+impl<T> Reading<T> {
+    /// The same with what was done turned into something else.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Reading<U> {
+        match self {
+            Self::Done(value) => Reading::Done(change(value)),
+            Self::Failed(failure) => Reading::Failed(failure),
+            Self::Unknown(doubt) => Reading::Unknown(doubt),
+        }
+    }
 }
 
 impl From<Reading<Receipt>> for DispatchAnswer {

@@ -12,7 +12,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 /// A request that is being put together. Nothing leaves before [`send`](Request::send).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    pub method: &'static str,
+    pub method: String,
     pub url: String,
     pub headers: Vec<(String, String)>,
     pub body: Option<Vec<u8>>,
@@ -29,9 +29,22 @@ impl Request {
         Self::new("POST", url)
     }
 
-    fn new(method: &'static str, url: impl Into<String>) -> Self {
+    pub fn put(url: impl Into<String>) -> Self {
+        Self::new("PUT", url)
+    }
+
+    pub fn patch(url: impl Into<String>) -> Self {
+        Self::new("PATCH", url)
+    }
+
+    pub fn delete(url: impl Into<String>) -> Self {
+        Self::new("DELETE", url)
+    }
+
+    /// Any method, in upper case.
+    pub fn new(method: impl Into<String>, url: impl Into<String>) -> Self {
         Self {
-            method,
+            method: method.into(),
             url: url.into(),
             headers: Vec::new(),
             body: None,
@@ -62,13 +75,23 @@ impl Request {
         self.header("content-type", "application/json")
     }
 
+    /// Sets a form body, both names and values encoded.
+    #[must_use]
+    pub fn form<'a>(mut self, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let pairs = fields
+            .into_iter()
+            .map(|(name, value)| format!("{}={}", segment(name), segment(value)));
+        self.body = Some(pairs.collect::<Vec<_>>().join("&").into_bytes());
+        self.header("content-type", "application/x-www-form-urlencoded")
+    }
+
     /// Sends it and waits for the whole answer, whatever its status.
     ///
     /// # Errors
     /// The host's word on how far it got; [`read_request`](crate::read_request) turns it into an answer.
     pub fn send(self) -> Result<Response, HttpError> {
         http::send(&http::Request {
-            method: self.method.to_owned(),
+            method: self.method,
             url: self.url,
             headers: self.headers,
             body: self.body,

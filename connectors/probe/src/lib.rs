@@ -106,7 +106,7 @@ fn take(step: Step) -> Option<String> {
         } => {
             let body = body.map(|body| body.repeat(times.unwrap_or(1)).into_bytes());
             return Some(send(Request {
-                method: method.leak(),
+                method,
                 url,
                 headers,
                 body,

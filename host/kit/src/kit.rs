@@ -136,7 +136,7 @@ fn deployment(subject: &Subject, origin: &str, grant: &Grant, config: &Value) ->
     if !config.is_null() {
         shape::merge(&mut merged, config);
     }
-    let config = shape::fill(&merged, &serde_json::json!({"upstream": origin}));
+    let config = shape::with_upstream(&merged, origin);
     let grants = match grant {
         Grant::None => Grants::default(),
         Grant::All | Grant::Nobody(_) => Grants {

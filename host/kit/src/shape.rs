@@ -82,6 +82,21 @@ pub(crate) fn fill_string(template: &str, scope: &Value) -> String {
     as_text(&fill_text(template, scope))
 }
 
+/// `config` with the upstream's origin put in. A configuration's other holes are the connector's own.
+pub(crate) fn with_upstream(config: &Value, origin: &str) -> Value {
+    match config {
+        Value::String(text) => Value::String(text.replace("{{upstream}}", origin)),
+        Value::Array(items) => Value::Array(items.iter().map(|item| with_upstream(item, origin)).collect()),
+        Value::Object(fields) => {
+            let filled = fields
+                .iter()
+                .map(|(key, value)| (key.clone(), with_upstream(value, origin)));
+            Value::Object(filled.collect())
+        }
+        other => other.clone(),
+    }
+}
+
 fn fill_text(text: &str, scope: &Value) -> Value {
     let look = |name: &str| scope.pointer(&format!("/{name}")).cloned().unwrap_or_default();
     if let Some(name) = text.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"))

@@ -101,6 +101,14 @@ async fn a_description_that_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
+async fn a_connector_refuses_a_configuration_in_its_own_words() {
+    let setup = Setup::probe().config(json!({"unusable": "`base_url` is missing: write https://HOST"}));
+    let (code, text) = refusal(setup.deployment()).await;
+    assert_eq!(code, "TAPE-C024");
+    assert!(text.contains("`base_url` is missing: write https://HOST"), "{text}");
+}
+
+#[tokio::test]
 async fn a_deployment_that_makes_no_sense_is_refused() {
     let config = |config| Setup::bank("http://127.0.0.1:1").config(config).deployment();
     let (code, text) = refusal(config(json!({}))).await;

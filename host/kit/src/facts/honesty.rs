@@ -50,7 +50,7 @@ pub(super) async fn asks(kit: &Kit) -> Result<(), String> {
     let world = world(kit).await?;
     world.dispatch(&world.effect()).await;
     let origin = world.fake.origin();
-    let config = shape::fill(&kit.subject.setup.config, &json!({"upstream": origin}));
+    let config = shape::with_upstream(&kit.subject.setup.config, &origin);
     let asked = |host: &str| match host.strip_prefix("config:") {
         Some(key) => config
             .pointer(&format!("/{}", key.replace('.', "/")))
