@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo:rerun-if-changed={}", guests.join(source).display());
     }
     println!("cargo:rerun-if-changed={}", contract.display());
+    println!("cargo:rerun-if-changed={}", guests.join("guest-python").display());
     println!("cargo:rerun-if-changed=templates");
 
     let out = PathBuf::from(env::var("OUT_DIR")?);

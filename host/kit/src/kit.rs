@@ -1,14 +1,47 @@
 //! One connector in one host, and everything that is tried on it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tape_connector_port::{ConnectorInfo, Description};
-use tape_host::{Deployment, FixedSecrets, Grants, Host, HostConfig, HostGrant, SecretGrant};
+use tape_host::{Deployment, FixedSecrets, Grants, Host, HostConfig, HostGrant, Limits, NoSecrets, SecretGrant};
 use tokio::time::Instant;
 
 use crate::world::{Grant, World, millis};
 use crate::{Fake, Finding, Line, Problem, Report, Subject, facts, shape};
+
+/// The surroundings of a call to the real upstream.
+#[derive(Debug, Clone)]
+pub struct Real {
+    /// The configuration, as it would be deployed.
+    pub config: Value,
+    /// Hosts to grant.
+    pub hosts: Vec<String>,
+    /// Name to value; each may travel to every granted host.
+    pub secrets: BTreeMap<String, String>,
+}
+
+/// Who a component says it is, without anything else of its folder.
+///
+/// # Errors
+/// [`Problem::Host`] if the host does not accept it.
+pub async fn describe(component: Vec<u8>, config: Value) -> Result<Description, Problem> {
+    let host = Host::new(HostConfig::default()).map_err(Problem::host)?;
+    let deployment = Deployment {
+        tenant: TENANT.to_owned(),
+        name: NAME.to_owned(),
+        component,
+        config,
+        grants: Grants::default(),
+        limits: Limits {
+            memory_bytes: Limits::MEMORY_BYTES_MAX,
+            ..Limits::default()
+        },
+        secrets: Arc::new(NoSecrets),
+    };
+    Ok(load(&host, deployment).await?.description)
+}
 
 /// Calls at the same time. The kit makes one after the other.
 const CALLS_MAX: u32 = 4;
@@ -109,6 +142,45 @@ impl Kit {
             .await
             .map_err(|problem| problem.to_string())?;
         Ok(World::new(self.host.clone(), NAME, TENANT, setup.clone(), fake))
+    }
+
+    /// The real upstream: what is asked here really happens there.
+    ///
+    /// # Errors
+    /// In words for people: the host or the system refused.
+    pub async fn real(&self, real: Real) -> Result<World, String> {
+        let fake = Fake::open(Vec::new(), Vec::new()).await;
+        let fake = fake.map_err(|error| format!("no port is free: {error}"))?;
+        let host = |host: &String| HostGrant {
+            host: host.clone(),
+            read_only_paths: self.subject.setup.read_only_paths.clone(),
+            ..HostGrant::default()
+        };
+        let secret = |name: &String| SecretGrant {
+            name: name.clone(),
+            hosts: real.hosts.clone(),
+        };
+        let grants = Grants {
+            hosts: real.hosts.iter().map(host).collect(),
+            methods: Vec::new(),
+            secrets: real.secrets.keys().map(secret).collect(),
+        };
+        let deployment = Deployment {
+            config: real.config,
+            grants,
+            secrets: Arc::new(real.secrets.into_iter().collect::<FixedSecrets>()),
+            ..deployment(&self.subject, &fake.origin(), &Grant::None, &Value::Null)
+        };
+        load(&self.host, deployment)
+            .await
+            .map_err(|problem| problem.to_string())?;
+        Ok(World::new(
+            self.host.clone(),
+            NAME,
+            TENANT,
+            self.subject.setup.clone(),
+            fake,
+        ))
     }
 }
 

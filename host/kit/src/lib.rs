@@ -27,7 +27,7 @@ mod world;
 
 pub use case::{Call, Case, Step};
 pub use fake::{Fake, Fault, Received, Reply, Route};
-pub use kit::Kit;
+pub use kit::{Kit, Real, describe};
 pub use manifest::{Build, Manifest, ManifestAsks, ManifestHost, ManifestSecret};
 pub use problem::Problem;
 pub use record::{Recorder, Recording};

@@ -36,6 +36,9 @@ pub struct Build {
     pub command: Vec<String>,
     /// The component that the command leaves, relative to the folder. `{target}` stands for cargo's target folder.
     pub artifact: String,
+    /// What to do where the command is not there: `pip install componentize-py==0.25.1`.
+    #[serde(default)]
+    pub cure: String,
 }
 
 /// What a connector asks for.

@@ -125,6 +125,11 @@ impl World {
         .await
     }
 
+    /// Takes one step of a case, without judging what comes of it. `last` is the receipt of the step before, if it gave one.
+    pub async fn take(&self, step: &Step, effect: &EffectCall, last: Option<&Receipt>) -> Told {
+        take(self, step, effect, last).await
+    }
+
     async fn ask(&self, call: impl Future<Output = (Answer, Evidence)>) -> Told {
         let (log, began) = (Log::default(), Instant::now());
         let subscriber = tracing_subscriber::fmt()

@@ -25,6 +25,7 @@ mod evidence;
 mod gate;
 mod host;
 mod imports;
+mod inspect;
 mod limits;
 mod load;
 mod output;
@@ -36,6 +37,7 @@ mod wasi;
 
 pub use egress::{BadGrant, Grants, HostGrant, Names, SecretGrant, SystemNames};
 pub use host::{Clock, Host, HostConfig, HostError, SystemClock};
+pub use inspect::{Inspection, inspect};
 pub use limits::Limits;
 pub use load::{Deployment, LoadError};
 pub use secrets::{FixedSecrets, NoSecrets, Secret, Secrets};

@@ -16,6 +16,7 @@ use crate::call::{self, Question};
 use crate::contract::{self, GuestPre};
 use crate::egress::{BadGrant, Grants, Policy, Reach};
 use crate::host::Shared;
+use crate::inspect;
 use crate::limits::Limits;
 use crate::registry::Loaded;
 use crate::schema;
@@ -107,6 +108,9 @@ pub async fn load(shared: &Shared, deployment: Deployment) -> Result<Loaded, Loa
         source,
     })?;
 
+    if let Some(problem) = inspect::wrong_world(&component) {
+        return Err(LoadError::Contract { name, problem });
+    }
     let digest = format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(&component)));
     let component = compile(shared, &name, component, &digest).await?;
     let misfit = |error: wasmtime::Error| LoadError::Contract {
@@ -158,7 +162,7 @@ fn check_limits(name: &str, limits: Limits) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn check_bytes(name: &str, component: &[u8]) -> Result<(), LoadError> {
+pub(crate) fn check_bytes(name: &str, component: &[u8]) -> Result<(), LoadError> {
     let problem = match component {
         _ if component.len() > COMPONENT_BYTES_MAX => format!("it is larger than {COMPONENT_BYTES_MAX} bytes"),
         [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => return Ok(()),

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod compensate;
+mod connector;
 mod demo_bank;
 mod dev;
 mod doctor;
@@ -68,6 +69,9 @@ enum Command {
     Resolve(resolve::Args),
     /// Bring the store's schema up to date, or show what that would do
     Migrate(migrate::Args),
+    /// Make, build, test, inspect and call connectors
+    #[command(subcommand)]
+    Connector(connector::Command),
     /// Cause and cure of an error code
     Explain(explain::Args),
     /// The bank of the demo: books every wire that it is sent, and forgets to answer when it is told to
@@ -112,6 +116,7 @@ async fn run(command: Command, cx: &Cx) -> anyhow::Result<Exit> {
         Command::Signal(args) => signal::run(args, cx).await,
         Command::Resolve(args) => resolve::run(args, cx).await,
         Command::Migrate(args) => migrate::run(args, cx).await,
+        Command::Connector(command) => connector::run(command, cx).await,
         Command::Explain(args) => explain::run(&args, cx),
         Command::DemoBank(args) => demo_bank::run(args).await,
     }

@@ -10,7 +10,15 @@ static ADK_PYTHON: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates/adk-pyt
 /// The component of `connectors/bank`, built with this crate.
 static BANK_WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bank.wasm"));
 const BANK_WASM_PATH: &str = "connectors/bank/bank.wasm";
+static CONNECTOR_RUST: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates/connector-rust");
+static CONNECTOR_PYTHON: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates/connector-python");
+/// The contract, and what authors use: a project carries its own.
+static CONTRACT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../wit");
+static GUEST_RUST: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../connectors/guest");
+static GUEST_PYTHON: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../connectors/guest-python");
 const NAME: &str = "{{name}}";
+/// The name as a crate's library has it.
+const CRATE: &str = "@crate@";
 
 /// What a project is made from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -18,6 +26,16 @@ pub enum Template {
     /// An agent of Google's ADK in Python, with a scripted model and a wire through the demo bank.
     #[default]
     AdkPython,
+}
+
+/// What a connector is written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Language {
+    /// 0.2 MiB, 35 µs for a fresh call.
+    #[default]
+    Rust,
+    /// 18 MiB, 1.4 ms for a fresh call; needs componentize-py.
+    Python,
 }
 
 /// One file to write.
@@ -31,7 +49,33 @@ struct File {
 /// # Errors
 /// A file that exists already, or a folder that cannot be written.
 pub fn write(template: Template, name: &str, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let files = files(template, name)?;
+    write_files(files(template, name)?, folder)
+}
+
+/// Writes the scaffold of a connector into `folder`, with the contract and what its author uses in `vendor/`.
+///
+/// # Errors
+/// As for [`write`].
+pub fn write_connector(language: Language, name: &str, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let (scaffold, guest, guest_folder) = match language {
+        Language::Rust => (&CONNECTOR_RUST, &GUEST_RUST, "vendor/connectors/guest"),
+        Language::Python => (&CONNECTOR_PYTHON, &GUEST_PYTHON, "vendor/python"),
+    };
+    let mut files = Vec::new();
+    collect(scaffold, name, &mut files)?;
+    for (dir, below) in [(&CONTRACT, "vendor/wit"), (guest, guest_folder)] {
+        let mut vendored = Vec::new();
+        collect(dir, name, &mut vendored)?;
+        files.extend(vendored.into_iter().map(|file| File {
+            path: Path::new(below).join(file.path),
+            content: file.content,
+        }));
+    }
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    write_files(files, folder)
+}
+
+fn write_files(files: Vec<File>, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     for file in &files {
         let path = folder.join(&file.path);
         if path.exists() {
@@ -77,7 +121,10 @@ fn collect(dir: &Dir<'_>, name: &str, files: &mut Vec<File>) -> anyhow::Result<(
                     .with_context(|| format!("{} is no text", file.path().display()))?;
                 files.push(File {
                     path: file.path().to_owned(),
-                    content: text.replace(NAME, name).into_bytes(),
+                    content: text
+                        .replace(NAME, name)
+                        .replace(CRATE, &name.replace('-', "_"))
+                        .into_bytes(),
                 });
             }
         }
@@ -87,9 +134,16 @@ fn collect(dir: &Dir<'_>, name: &str, files: &mut Vec<File>) -> anyhow::Result<(
 
 /// What running the scaffold in place leaves in it.
 fn is_left_over(folder: &std::ffi::OsStr) -> bool {
-    ["__pycache__", ".pytest_cache", ".ruff_cache", ".tape", ".venv"]
-        .iter()
-        .any(|name| folder == *name)
+    [
+        "__pycache__",
+        ".pytest_cache",
+        ".ruff_cache",
+        ".tape",
+        ".venv",
+        "target",
+    ]
+    .iter()
+    .any(|name| folder == *name)
 }
 
 #[cfg(test)]

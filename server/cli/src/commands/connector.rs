@@ -1,0 +1,35 @@
+//! `tape connector`: what an author of connectors does. Nothing here needs a server.
+
+mod build;
+mod call;
+mod folder;
+mod inspect;
+mod new;
+mod test;
+
+use crate::cx::Cx;
+use crate::exit::Exit;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Make a connector's project that builds, and holds its tests
+    New(new::Args),
+    /// Build the component, and check that the host accepts it
+    Build(build::Args),
+    /// Try the component: the facts that every connector holds, and its own cases
+    Test(test::Args),
+    /// What a component is, asks for, and can do
+    Inspect(inspect::Args),
+    /// Call the component by hand: over the model of its upstream, or over the real one
+    Call(call::Args),
+}
+
+pub async fn run(command: Command, cx: &Cx) -> anyhow::Result<Exit> {
+    match command {
+        Command::New(args) => new::run(&args, cx),
+        Command::Build(args) => build::run(&args, cx).await,
+        Command::Test(args) => test::run(&args, cx).await,
+        Command::Inspect(args) => inspect::run(&args, cx).await,
+        Command::Call(args) => call::run(&args, cx).await,
+    }
+}
