@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tape_connector_port::Connectors;
 use tape_core::command::{Command, Reads};
-use tape_core::entity::EntityKind;
 use tape_core::journal::Trace;
-use tape_core::{Changes, Context, Draft, DueKind, EntityId, Row, RowKey, Snapshot, Time};
+use tape_core::json::not_found;
+use tape_core::{Context, Draft, DueKind, EntityId, Row, RowKey, RunId, Snapshot, Time};
 use tape_port::{Clock, Luck, TapeError};
-use tape_store::{Chain, Commit, Listing, Store, StoreError, StoredRow, codec};
+use tape_store::{Commit, Store, StoreError, codec};
 use tokio::sync::watch;
 
 use crate::desk::{Accepted, Desk, Desks, Lineage};
@@ -130,7 +130,7 @@ impl Engine {
                 continue;
             }
             let reply = decided?;
-            let mut commit = encode(&entity, expected, &changes, tenant_of(&after))?;
+            let mut commit = Commit::of(&entity, expected, &changes, tenant_of(&after)).map_err(store_error)?;
             let bytes = commit.puts.iter().map(|row| row.body.len()).sum();
             let (ended, change) = Accepted::new();
             commit.chain = change.after(&desk.last(&entity));
@@ -155,6 +155,17 @@ impl Engine {
                     tries.again(error)?;
                 }
             }
+        }
+    }
+
+    /// The tenant of a run: from the desk if it is known there, for it never changes.
+    pub(crate) async fn tenant(&self, run: &RunId) -> Result<String, TapeError> {
+        let entity = EntityId::run(run);
+        let mut desk = self.desks.turn(&entity).await;
+        let snapshot = self.current(&mut desk, &entity, &Reads::default()).await?;
+        match snapshot.rows.get(&RowKey::Head) {
+            Some(Row::Run(run)) => Ok(run.identity.tenant.clone()),
+            _ => Err(not_found("TAPE-R001", "run", run.as_str()).into()),
         }
     }
 
@@ -248,79 +259,11 @@ impl Tries {
     }
 }
 
-/// Changes as a store takes them.
-fn encode(entity: &EntityId, expected: u64, changes: &Changes, tenant: &str) -> Result<Commit, TapeError> {
-    let mut puts = Vec::with_capacity(changes.puts.len());
-    let mut listing = None;
-    for (key, row) in &changes.puts {
-        if *key == RowKey::Head {
-            listing = listing_of(entity, row);
-        }
-        puts.push(StoredRow {
-            key: key.clone(),
-            body: codec::encode_row(row).map_err(store_error)?,
-            due: row.due(),
-            by: row.waits_for().map(|connector| by(tenant, connector)),
-        });
-    }
-    let entries = changes
-        .entries
-        .iter()
-        .map(|entry| Ok((entry.seq, codec::encode_entry(entry).map_err(store_error)?)))
-        .collect::<Result<_, TapeError>>()?;
-    Ok(Commit {
-        entity: entity.clone(),
-        expected,
-        listing,
-        puts,
-        deletes: changes.deletes.clone(),
-        entries,
-        chain: Chain::default(),
-    })
-}
-
 /// The tenant of a run, for what is found by its connectors.
 fn tenant_of(snapshot: &Snapshot) -> &str {
     match snapshot.rows.get(&RowKey::Head) {
         Some(Row::Run(run)) => &run.identity.tenant,
         _ => "",
-    }
-}
-
-/// Whom work waits for, as hints name it: a connector of a tenant; empty = nobody in particular.
-pub(crate) fn by(tenant: &str, connector: &str) -> String {
-    if connector.is_empty() {
-        String::new()
-    } else {
-        format!("{tenant}/{connector}")
-    }
-}
-
-/// By what an entity is found in listings; follows from its head.
-fn listing_of(entity: &EntityId, head: &Row) -> Option<Listing> {
-    match (entity.kind, head) {
-        (EntityKind::Run, Row::Run(run)) => Some(Listing {
-            tenant: run.identity.tenant.clone(),
-            app: run.identity.app.clone(),
-            user: run.identity.user.clone(),
-            status: run.state.number(),
-            created: run.started,
-        }),
-        (EntityKind::Session, Row::Session(session)) => Some(Listing {
-            tenant: session.name.tenant.clone(),
-            app: session.name.app.clone(),
-            user: session.name.user.clone(),
-            status: u8::from(session.deleted),
-            created: session.created,
-        }),
-        (EntityKind::Reaction, Row::Reaction(reaction)) => Some(Listing {
-            tenant: reaction.name.tenant.clone(),
-            app: String::new(),
-            user: String::new(),
-            status: u8::from(reaction.deleted),
-            created: reaction.created,
-        }),
-        _ => None,
     }
 }
 

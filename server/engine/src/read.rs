@@ -12,9 +12,9 @@ use tape_core::run::Run;
 use tape_core::timer::Timer;
 use tape_core::{DueKind, EffectKey, EntityId, Row, RowKey, RunId, Snapshot, Time};
 use tape_port::{DueItem, DueWork, TapeError};
-use tape_store::{DueQuery, ListQuery, Position, codec};
+use tape_store::{waits_for, DueQuery, ListQuery, Position, codec};
 
-use crate::engine::{Engine, by, store_error};
+use crate::engine::{Engine, store_error};
 
 /// Which runs.
 #[derive(Clone, Debug, Default)]
@@ -228,7 +228,7 @@ impl Engine {
             by: work
                 .served
                 .as_ref()
-                .map(|served| served.iter().map(|one| by(&one.tenant, &one.name)).collect()),
+                .map(|served| served.iter().map(|one| waits_for(&one.tenant, &one.name)).collect()),
             limit: work.limit,
         };
         let rows = self.store.due(&query).await.map_err(store_error)?;

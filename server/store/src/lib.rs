@@ -5,12 +5,14 @@
 
 mod chain;
 pub mod codec;
+mod decided;
 mod error;
 pub mod measure;
 mod schema;
 mod store;
 
 pub use chain::{Chain, Fate};
+pub use decided::waits_for;
 pub use error::StoreError;
 pub use schema::{Schema, Step};
 pub use store::{
