@@ -30,8 +30,12 @@ impl Engine {
     /// # Errors
     /// The refusals of [`BeginEffect`].
     pub async fn begin_effect(&self, mut command: BeginEffect, trace: Option<Trace>) -> Result<EffectBegun, TapeError> {
-        let run = self.run(&command.run).await?;
-        command.known = self.known(&run.identity.tenant, &command.connector);
+        if command.connector.is_empty() {
+            // A business key without a connector is refused; there is nothing to reserve.
+            return self.begun(&command, trace).await;
+        }
+        let tenant = self.tenant(&command.run).await?;
+        command.known = self.known(&tenant, &command.connector);
         if command.business_key.is_empty() {
             return self.begun(&command, trace).await;
         }
@@ -40,7 +44,7 @@ impl Engine {
             return Ok(begun);
         }
         let key = BusinessKey {
-            tenant: run.identity.tenant.clone(),
+            tenant,
             connector: command.connector.clone(),
             key: command.business_key.clone(),
         };
@@ -126,9 +130,6 @@ impl Engine {
 
     /// What is known here about a connector.
     fn known(&self, tenant: &str, connector: &str) -> Known {
-        if connector.is_empty() {
-            return Known::default();
-        }
         let description = self.connectors.describe(tenant, connector);
         let nearest = || {
             let loaded = self.connectors.list();

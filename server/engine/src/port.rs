@@ -33,7 +33,11 @@ impl Tape for Engine {
     }
 
     async fn next_due(&self, kind: DueKind) -> Result<Option<Time>, TapeError> {
-        self.store.next_due(kind, self.clock.now()).await.map_err(store_error)
+        let now = self.clock.now();
+        self.wakes.looking(kind);
+        let next = self.store.next_due(kind, now).await.map_err(store_error)?;
+        self.wakes.found(kind, next);
+        Ok(next)
     }
 
     async fn claim_recovery(&self, command: ClaimRecovery) -> Result<Option<RecoveryTask>, TapeError> {

@@ -1,9 +1,9 @@
 //! Waking whoever waits for a commit: reactors, and those who follow a run. A wake-up carries no data.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use tape_core::{Changes, DueKind, EntityId, EntityKind};
+use tape_core::{Changes, DueKind, EntityId, EntityKind, Time};
 use tape_store::Heard;
 use tokio::sync::{Notify, broadcast, watch};
 
@@ -14,6 +14,8 @@ pub(crate) struct Wakes {
     reactors: [Notify; DueKind::LAST as usize],
     /// The same for reactors in other processes: how many times each kind was woken.
     remote: [watch::Sender<u64>; DueKind::LAST as usize],
+    /// When a reactor looks again by itself: what falls due no earlier need not wake it. While it is looking: never.
+    horizons: [AtomicI64; DueKind::LAST as usize],
     commits: broadcast::Sender<EntityId>,
     /// Whether reactions were registered or taken back since they were listed.
     reactions: AtomicBool,
@@ -25,6 +27,7 @@ impl Wakes {
         Self {
             reactors: Default::default(),
             remote: std::array::from_fn(|_| watch::Sender::new(0)),
+            horizons: std::array::from_fn(|_| AtomicI64::new(i64::MAX)),
             commits: broadcast::Sender::new(FEED_BUFFER),
             reactions: AtomicBool::new(true),
             reactions_changed: Notify::new(),
@@ -34,8 +37,10 @@ impl Wakes {
     /// Tells everybody whom `changes` concern.
     pub(crate) fn committed(&self, entity: &EntityId, changes: &Changes) {
         for (_, row) in &changes.puts {
-            if let Some(due) = row.due() {
-                // Whether it is due now or later: the reactor looks for the time of the next.
+            // A hint that comes while the reactor is looking wakes it: it may have been too late to be seen.
+            if let Some(due) = row.due()
+                && due.at.0 < self.horizons[index(due.kind)].load(Ordering::SeqCst)
+            {
                 self.reactors[index(due.kind)].notify_one();
                 self.remote[index(due.kind)].send_modify(|times| *times += 1);
             }
@@ -83,6 +88,17 @@ impl Wakes {
     /// Waits until they are.
     pub(crate) async fn reactions_change(&self) {
         self.reactions_changed.notified().await;
+    }
+
+    /// A reactor begins to look for the time of its next work: from now on every hint wakes it.
+    pub(crate) fn looking(&self, kind: DueKind) {
+        self.horizons[index(kind)].store(i64::MAX, Ordering::SeqCst);
+    }
+
+    /// It found that time, and will look again then.
+    pub(crate) fn found(&self, kind: DueKind, next: Option<Time>) {
+        let at = next.map_or(i64::MAX, |at| at.0);
+        self.horizons[index(kind)].store(at, Ordering::SeqCst);
     }
 
     /// Entities whose journal grew, and values with a new version, from now on.
