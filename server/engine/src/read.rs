@@ -12,7 +12,7 @@ use tape_core::run::Run;
 use tape_core::timer::Timer;
 use tape_core::{DueKind, EffectKey, EntityId, Row, RowKey, RunId, Snapshot, Time};
 use tape_port::{DueItem, DueWork, TapeError};
-use tape_store::{waits_for, DueQuery, ListQuery, Position, codec};
+use tape_store::{DueQuery, ListQuery, Position, codec, waits_for};
 
 use crate::engine::{Engine, store_error};
 

@@ -2,19 +2,23 @@
 
 use tape_store::StoreError;
 
-/// An error before COMMIT was sent, or of a read: nothing was written.
+/// An error of a read: nothing was written.
 pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
     match &error {
-        sqlx::Error::Database(cause) if is_corrupt(cause.as_ref()) => StoreError::Corrupt(error.to_string()),
-        sqlx::Error::Database(cause) if is_full(cause.as_ref()) => full(),
+        sqlx::Error::Database(cause) if is(cause.as_ref(), &[CORRUPT, NOT_A_DATABASE]) => {
+            StoreError::Corrupt(error.to_string())
+        }
+        sqlx::Error::Database(cause) if is(cause.as_ref(), &[FULL]) => full(),
         _ => StoreError::Unavailable(error.to_string()),
     }
 }
 
-/// An error of COMMIT itself: it may have happened. Not on a full disk: then the mark that makes it count was not written.
-pub(crate) fn in_doubt(error: &sqlx::Error) -> StoreError {
-    match error {
-        sqlx::Error::Database(cause) if is_full(cause.as_ref()) => full(),
+/// An error of a transaction that writes. Where the disk failed it may have happened: what was on its way there can turn
+/// up after a restart. With every other answer of SQLite's nothing was written; on a full disk the mark that makes it
+/// count was not.
+pub(crate) fn failed(error: sqlx::Error) -> StoreError {
+    match &error {
+        sqlx::Error::Database(cause) if !is(cause.as_ref(), &[IO]) => unavailable(error),
         _ => StoreError::InDoubt(error.to_string()),
     }
 }
@@ -23,15 +27,13 @@ fn full() -> StoreError {
     StoreError::Unavailable("the disk is full; make room, and the server goes on by itself".to_owned())
 }
 
-fn is_full(error: &dyn sqlx::error::DatabaseError) -> bool {
-    const SQLITE_FULL: &str = "13";
-    error.code().is_some_and(|code| code == SQLITE_FULL)
-}
+const IO: u32 = 10;
+const CORRUPT: u32 = 11;
+const FULL: u32 = 13;
+const NOT_A_DATABASE: u32 = 26;
 
-fn is_corrupt(error: &dyn sqlx::error::DatabaseError) -> bool {
-    const SQLITE_CORRUPT: &str = "11";
-    const SQLITE_NOTADB: &str = "26";
-    error
-        .code()
-        .is_some_and(|code| code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
+/// Whether it is one of these primary result codes; the extended ones have more in their upper bytes.
+fn is(error: &dyn sqlx::error::DatabaseError, codes: &[u32]) -> bool {
+    let code = error.code().and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| codes.contains(&(code & 0xff)))
 }

@@ -3,9 +3,12 @@
 //! One connection writes; commits that wait while it does are written with the next transaction, so that one fsync
 //! serves them all. Readers have connections of their own and see the last committed state (WAL).
 
+mod batch;
 mod config;
 mod driver;
 mod error;
+mod places;
+mod statements;
 mod store;
 mod writer;
 

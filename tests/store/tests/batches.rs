@@ -1,0 +1,147 @@
+//! What ends up in one batch does not matter: commits that are sent all at once leave what they leave one by one.
+
+use std::collections::BTreeMap;
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use tape_core::command::Range;
+use tape_core::row::RowKind;
+use tape_core::{Due, DueKind, EntityId, EntityKind, RowKey, Time};
+use tape_store::{Commit, DueQuery, ListQuery, Listing, Store};
+use tape_store_memory::MemoryStore;
+use tape_store_sqlite::{SqliteConfig, SqliteStore};
+use tape_store_tests::{commit, row, run};
+
+const ENTITIES: u64 = 6;
+const KEYS: u64 = 4;
+
+/// A commit on one of few entities: rows written anew and again, taken away, moved in the index of due work; listings
+/// that stay, change their status, or change wholly; now and then on a version that is gone.
+fn random(random: &mut ChaCha8Rng, versions: &mut BTreeMap<u64, u64>, seqs: &mut BTreeMap<u64, i64>) -> Commit {
+    let name = random.random_range(0..ENTITIES);
+    let version = versions.entry(name).or_default();
+    if random.random_ratio(1, 12) {
+        return commit(&run(&name.to_string()), *version + 1, vec![row("late", "1", None)]);
+    }
+    let hint = |random: &mut ChaCha8Rng| {
+        random.random_bool(0.5).then(|| Due {
+            kind: DueKind::Outbox,
+            at: Time(random.random_range(0..5)),
+        })
+    };
+    let mut change = commit(&run(&name.to_string()), *version, Vec::new());
+    for key in 0..random.random_range(0..KEYS) {
+        let value = random.random_range(0..1_000).to_string();
+        let mut put = row(&key.to_string(), &value, hint(random));
+        if key == 0 {
+            put.key = RowKey::Head;
+        }
+        change.puts.push(put);
+    }
+    for key in 0..KEYS {
+        if random.random_ratio(1, 6) && !change.puts.iter().any(|put| put.key == RowKey::State(key.to_string())) {
+            change.deletes.push(RowKey::State(key.to_string()));
+        }
+    }
+    if *version == 0 || random.random_bool(0.7) {
+        change.listing = Some(Listing {
+            tenant: "t".into(),
+            app: random.random_range(0..2).to_string(),
+            user: "u".into(),
+            status: random.random_range(1..4),
+            created: Time(7),
+        });
+    }
+    let seq = seqs.entry(name).or_default();
+    for _ in 0..random.random_range(0..3) {
+        *seq += 1;
+        change.entries.push((*seq, vec![1, u8::try_from(*seq % 250).unwrap()]));
+    }
+    *version += 1;
+    change
+}
+
+/// Everything that can be read of a store.
+async fn all(store: &dyn Store) -> String {
+    let mut all = String::new();
+    for name in 0..ENTITIES {
+        let entity = EntityId {
+            kind: EntityKind::Run,
+            id: name.to_string(),
+        };
+        let range = Range {
+            kind: RowKind::State,
+            last: None,
+        };
+        let loaded = store.load(&entity, &[RowKey::Head], &[range]).await.unwrap();
+        let journal = store.journal(&entity, 1, 10_000).await.unwrap();
+        all.push_str(&format!("{name}: {} {:?} {journal:?}\n", loaded.version, loaded.rows));
+    }
+    let due = DueQuery {
+        kind: DueKind::Outbox,
+        until: Time(3),
+        apps: None,
+        limit: 1_000,
+    };
+    let mut due: Vec<_> = store
+        .due(&due)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|row| format!("{row:?}"))
+        .collect();
+    due.sort();
+    let list = ListQuery {
+        kind: EntityKind::Run,
+        tenant: None,
+        app: None,
+        user: None,
+        statuses: Vec::new(),
+        created_until: None,
+        after: None,
+        limit: 1_000,
+    };
+    let listed: Vec<_> = store
+        .list(&list)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|listed| (listed.id, listed.listing))
+        .collect();
+    let counts = store.count_by_status(EntityKind::Run).await.unwrap();
+    all.push_str(&format!("{due:?}\n{listed:?}\n{counts:?}\n"));
+    all
+}
+
+#[tokio::test]
+async fn commits_sent_at_once_leave_in_sqlite_what_they_leave_one_by_one_in_memory() {
+    for seed in 0..16 {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = SqliteStore::open(&SqliteConfig::new(folder.path().join("tape.db")))
+            .await
+            .unwrap();
+        let memory = MemoryStore::new();
+        let mut luck = ChaCha8Rng::seed_from_u64(seed);
+        let (mut versions, mut seqs) = (BTreeMap::new(), BTreeMap::new());
+        for _ in 0..12 {
+            let burst = luck.random_range(1..60);
+            let mut answers = Vec::new();
+            for _ in 0..burst {
+                let change = random(&mut luck, &mut versions, &mut seqs);
+                let one = memory.commit(change.clone()).await;
+                answers.push((one, sqlite.submit(change).await));
+            }
+            for (one, answer) in answers {
+                assert_eq!(format!("{one:?}"), format!("{:?}", answer.await), "seed {seed}");
+            }
+        }
+        assert_eq!(all(&memory).await, all(&sqlite).await, "seed {seed}");
+        sqlite.close().await;
+        // What the writer remembered is gone: the file itself is asked.
+        let again = SqliteStore::open(&SqliteConfig::new(folder.path().join("tape.db")))
+            .await
+            .unwrap();
+        assert_eq!(all(&memory).await, all(&again).await, "seed {seed}, opened again");
+        again.close().await;
+    }
+}
