@@ -11,11 +11,15 @@ BIN := $(CARGO_TARGET_DIR)/debug
 PYTHON := $(VENV)/bin/python
 # The demo's own flags: make demo DEMO_FLAGS=--lose-answer
 DEMO_FLAGS ?=
+# The bench's own flags: make bench BENCH_FLAGS='--only durable --seconds 2'
+BENCH_FLAGS ?=
 
 # The virtual environment of the shell must not stand in for the one that is made here.
 unexport VIRTUAL_ENV
 
-.PHONY: help demo build test test-rust test-connectors test-python lint tools tools-test python
+RELEASE := $(CARGO_TARGET_DIR)/release
+
+.PHONY: help demo bench build test test-rust test-connectors test-python lint tools tools-test python
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +29,14 @@ demo: build python ## Set up what is missing, then kill an agent in the middle o
 	tape init treasury >/dev/null; cd treasury; echo "in $$folder/treasury:" >&2; echo '$$ tape dev --kill-resume-demo $(DEMO_FLAGS)' >&2; \
 	tape dev --kill-resume-demo $(DEMO_FLAGS); \
 	printf 'In that folder, with: export PATH=%s:$$PATH TAPE_PYTHON=%s\n' "$(BIN)" "$(PYTHON)" >&2
+
+bench: tools ## Hold a release build to the targets: one line each, with a picture and a history in tests/bench/results
+	@echo "building tape, tape-server and the bench for release (some minutes the first time)" >&2
+	@cargo build --locked --release -p tape-cli -p tape-bench --bins
+	@folder=$$(mktemp -d "$(CARGO_TARGET_DIR)/bench.XXXXXX"); trap 'rm -rf "$$folder"' EXIT; \
+	(cd "$$folder" && "$(RELEASE)/tape" init treasury >/dev/null); \
+	"$(RELEASE)/tape-bench" --server "$(RELEASE)/tape-server" --project "$$folder/treasury/tape.yaml" --folder "$$folder" \
+	--out tests/bench/results $(BENCH_FLAGS)
 
 build: tools ## Build tape and tape-server
 	@echo "building tape and tape-server into $(BIN) (some minutes the first time)" >&2

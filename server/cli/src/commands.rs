@@ -1,5 +1,6 @@
 //! `tape`: its verbs, one file each, and what is the same for all of them.
 
+mod bench;
 mod cancel;
 mod compensate;
 mod connector;
@@ -72,6 +73,8 @@ enum Command {
     /// Make, build, test, inspect and call connectors
     #[command(subcommand)]
     Connector(connector::Command),
+    /// How fast durable steps are here, beside what the disk and SQLite can do at all
+    Bench(bench::Args),
     /// Cause and cure of an error code
     Explain(explain::Args),
     /// The bank of the demo: books every wire that it is sent, and forgets to answer when it is told to
@@ -117,6 +120,7 @@ async fn run(command: Command, cx: &Cx) -> anyhow::Result<Exit> {
         Command::Resolve(args) => resolve::run(args, cx).await,
         Command::Migrate(args) => migrate::run(args, cx).await,
         Command::Connector(command) => connector::run(command, cx).await,
+        Command::Bench(args) => bench::run(args, cx).await,
         Command::Explain(args) => explain::run(&args, cx),
         Command::DemoBank(args) => demo_bank::run(args).await,
     }

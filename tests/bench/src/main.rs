@@ -1,13 +1,19 @@
 //! `tape-bench`: measures a server and says which targets it meets.
 #![allow(clippy::print_stdout, reason = "the table is this program's output")]
 
+mod plot;
+mod report;
+mod section;
+mod stored;
+mod waking;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::report::{Report, tell};
+use crate::section::{Plan, Section};
 use anyhow::Context as _;
 use clap::Parser;
-use tape_bench::report::{Report, tell};
-use tape_bench::section::{Plan, Section};
 
 /// Measures a Tape server against the floors of this machine.
 ///

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use crate::load::{Measured, Work};
+use tape_load::{Measured, Work};
 
 const SIZE: (u32, u32) = (960, 420);
 const COLOURS: [RGBColor; 2] = [RGBColor(31, 119, 180), RGBColor(214, 92, 20)];

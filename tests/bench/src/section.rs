@@ -2,6 +2,7 @@
 
 mod durable;
 mod idle;
+mod postgres;
 mod start;
 mod stored;
 mod waking;
@@ -12,13 +13,15 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::report::{Report, tell};
-use crate::server::{Server, Setup};
+use tape_load::{Server, Setup};
 
 /// A part of the bench.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Section {
     /// Durable steps and short runs under 1 to 256 clients, beside the disk's, SQLite's and gRPC's own figures.
     Durable,
+    /// Durable steps over Postgres, beside one commit per operation in pgbench.
+    Postgres,
     /// How soon an app hears of a signal, a timer, a dead worker.
     Waking,
     /// What a server costs that has nothing to do.
@@ -31,11 +34,19 @@ pub enum Section {
 
 impl Section {
     /// All of them, in the order in which they are measured.
-    pub const ALL: [Self; 5] = [Self::Durable, Self::Waking, Self::Idle, Self::Start, Self::Stored];
+    pub const ALL: [Self; 6] = [
+        Self::Durable,
+        Self::Postgres,
+        Self::Waking,
+        Self::Idle,
+        Self::Start,
+        Self::Stored,
+    ];
 
     const fn title(self) -> &'static str {
         match self {
             Self::Durable => "durable steps and short runs over SQLite",
+            Self::Postgres => "durable steps over Postgres",
             Self::Waking => "waking an app",
             Self::Idle => "an idle server",
             Self::Start => "start to serving",
@@ -70,6 +81,7 @@ impl Plan {
         tell(section.title());
         match section {
             Section::Durable => durable::measure(self, report).await,
+            Section::Postgres => postgres::measure(self, report).await,
             Section::Waking => waking::measure(self, report).await,
             Section::Idle => idle::measure(self, report).await,
             Section::Start => start::measure(self, report).await,

@@ -13,7 +13,7 @@ use tape_core::run::{Caller, Ending};
 use tape_core::{Changes, Context, Draft, EffectKey, EntityId, RowKey, RunId, RunIdentity, Snapshot, Time};
 use tape_store::{Commit, Store};
 
-use crate::client::PAYLOAD;
+use tape_load::PAYLOAD;
 
 /// Commits under way at a time: enough for full batches.
 const AT_ONCE: usize = 1_024;

@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use crate::samples::Samples;
+use tape_load::Samples;
 
 const APP: &str = "waking";
 /// A call that has not come by then does not come.

@@ -141,6 +141,17 @@ impl Cluster {
 }
 
 impl Cluster {
+    /// One of Postgres's own programs, told where this cluster is.
+    ///
+    /// # Panics
+    /// Without Postgres on this machine.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Command {
+        let mut program = Command::new(binaries().join(name));
+        program.arg("--username=tape").arg("--host").arg(self.folder.path());
+        program
+    }
+
     /// A session of its own in a database, as another server would have.
     ///
     /// # Panics

@@ -1,11 +1,11 @@
 //! Durable steps and short runs over SQLite.
 
-use crate::floor;
-use crate::load::{self, Measured, Work};
 use crate::plot;
 use crate::report::{Bound, Line, Report};
 use crate::section::{Plan, ms};
-use crate::server::Server;
+use tape_load::Server;
+use tape_load::floor;
+use tape_load::{Measured, Work};
 
 /// The numbers of clients.
 const CLIENTS: [usize; 4] = [1, 16, 64, 256];
@@ -84,7 +84,7 @@ async fn measured(
 ) -> anyhow::Result<Measured> {
     let before = server.usage()?;
     let name = format!("{}-{clients}", work.name());
-    let measured = load::apply(&server.url, &name, work, clients, plan.load).await?;
+    let measured = tape_load::apply(&server.url, &name, work, clients, plan.load).await?;
     let cpu = server.usage()?.cpu - before.cpu;
     let label = format!("{}, {clients} clients", work.name());
     report.figure(format!("{label}, per second"), measured.rate());
@@ -112,8 +112,8 @@ async fn size(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
     plan.sqlite(&folder).await?.stop().await?;
     let empty = std::fs::metadata(&file)?.len();
     let server = plan.sqlite(&folder).await?;
-    load::apply(&server.url, "sized", Work::ShortRun, SIZED, plan.load).await?;
-    let runs = load::stored_runs(&server.url).await?;
+    tape_load::apply(&server.url, "sized", Work::ShortRun, SIZED, plan.load).await?;
+    let runs = tape_load::stored_runs(&server.url).await?;
     server.stop().await?;
     let grown = std::fs::metadata(&file)?.len() - empty;
     #[allow(clippy::cast_precision_loss, reason = "sizes of a bench are far below 2^52")]

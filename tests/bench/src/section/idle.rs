@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::report::{Bound, Line, Report};
 use crate::section::Plan;
 use crate::section::durable::mib;
-use crate::server::Server;
+use tape_load::Server;
 
 /// How long it is watched, once it has settled.
 const WATCHED: Duration = Duration::from_secs(10);

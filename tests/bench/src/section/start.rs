@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::load::{self, Work};
 use crate::report::{Bound, Line, Report};
-use crate::samples::Samples;
 use crate::section::{Plan, ms};
+use tape_load::Samples;
+use tape_load::Work;
 
 const TIMES: u32 = 7;
 /// How long the load has been going on when the server is killed under it.
@@ -43,7 +43,7 @@ pub(super) async fn after_kills(plan: &Plan, folder: &tempfile::TempDir) -> anyh
     for round in 0..TIMES {
         let name = format!("killed-{round}");
         {
-            let under_load = load::apply(&server.url, &name, Work::ShortRun, 64, Duration::from_secs(60));
+            let under_load = tape_load::apply(&server.url, &name, Work::ShortRun, 64, Duration::from_secs(60));
             // The load never ends: the kill comes while it goes on.
             let ended = tokio::time::timeout(BEFORE_KILL, under_load).await;
             anyhow::ensure!(

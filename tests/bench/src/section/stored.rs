@@ -4,9 +4,9 @@ use tape_core::Time;
 use tape_store::Store as _;
 use tape_store_sqlite::{SqliteConfig, SqliteStore};
 
-use crate::load::{self, Work};
 use crate::report::{Bound, Line, Report, tell};
 use crate::section::{Plan, ms, start};
+use tape_load::Work;
 
 /// The small store.
 const FEW: u32 = 10_000;
@@ -30,7 +30,7 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
         let mut measured = Vec::new();
         for server in [&a, &b] {
             let before = server.usage()?;
-            let load = load::apply(
+            let load = tape_load::apply(
                 &server.url,
                 &format!("beside-{round}"),
                 Work::ShortRun,
