@@ -36,7 +36,7 @@ impl Tape for Engine {
         let now = self.clock.now();
         self.wakes.looking(kind);
         let next = self.store.next_due(kind, now).await.map_err(store_error)?;
-        self.wakes.found(kind, next);
+        self.wakes.found(kind, next, now);
         Ok(next)
     }
 

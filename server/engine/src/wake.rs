@@ -95,9 +95,10 @@ impl Wakes {
         self.horizons[index(kind)].store(i64::MAX, Ordering::SeqCst);
     }
 
-    /// It found that time, and will look again then.
-    pub(crate) fn found(&self, kind: DueKind, next: Option<Time>) {
-        let at = next.map_or(i64::MAX, |at| at.0);
+    /// It found that time, and will look again then. Of work that is due already it has taken what it may: nobody knows
+    /// when it looks again, so that every hint wakes it.
+    pub(crate) fn found(&self, kind: DueKind, next: Option<Time>, now: Time) {
+        let at = next.filter(|at| *at > now).map_or(i64::MAX, |at| at.0);
         self.horizons[index(kind)].store(at, Ordering::SeqCst);
     }
 
@@ -123,4 +124,62 @@ pub(crate) async fn changed(commits: &mut broadcast::Receiver<EntityId>, entity:
 
 const fn index(kind: DueKind) -> usize {
     kind as usize - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use tape_core::timer::{Timer, TimerState};
+    use tape_core::{Row, RowKey, RunId};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A timer that was set for this time is committed.
+    fn set(wakes: &Wakes, at: i64) {
+        let timer = Timer {
+            id: "t".into(),
+            fire_at: Time(at),
+            kind: "k".into(),
+            payload_json: String::new(),
+            created: Time(0),
+            state: TimerState::Armed { next: Time(at) },
+            tries: 0,
+        };
+        let changes = Changes {
+            puts: vec![(RowKey::Timer("t".into()), Row::Timer(timer))],
+            ..Changes::default()
+        };
+        wakes.committed(&EntityId::run(&RunId("r".into())), &changes);
+    }
+
+    async fn woken(wakes: &Wakes) -> bool {
+        timeout(Duration::from_millis(1), wakes.woken(DueKind::Timers))
+            .await
+            .is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reactor_is_woken_for_what_it_would_sleep_through_and_for_nothing_else() {
+        let wakes = Wakes::new();
+        wakes.looking(DueKind::Timers);
+        set(&wakes, 900);
+        assert!(woken(&wakes).await, "it may have looked too early to see it");
+        wakes.found(DueKind::Timers, Some(Time(500)), Time(100));
+        set(&wakes, 500);
+        assert!(!woken(&wakes).await, "it looks again then by itself");
+        set(&wakes, 499);
+        assert!(woken(&wakes).await);
+        wakes.found(DueKind::Timers, None, Time(100));
+        set(&wakes, 10_000);
+        assert!(woken(&wakes).await, "nothing waited: it knows no time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_is_due_and_rests_hides_no_other() {
+        let wakes = Wakes::new();
+        wakes.looking(DueKind::Timers);
+        wakes.found(DueKind::Timers, Some(Time(50)), Time(100));
+        set(&wakes, 100);
+        assert!(woken(&wakes).await);
+    }
 }

@@ -8,8 +8,9 @@ use tape_proto::v1::worker_call::Call;
 use tape_proto::v1::worker_message::Message;
 use tape_proto::v1::workers_client::WorkersClient;
 use tape_proto::v1::{
-    Accepted, AwaitSignalRequest, BeginRunRequest, SendSignalRequest, SetTimerRequest, TimerAck, WorkerAnswer,
-    WorkerCall, WorkerHeartbeat, WorkerHello, WorkerMessage, worker_answer::Answer,
+    Accepted, AwaitSignalRequest, BeginRunRequest, EndRunRequest, ResumeRunRequest, RunStatus, SendSignalRequest,
+    SetTimerRequest, TimerAck, WorkerAnswer, WorkerCall, WorkerHeartbeat, WorkerHello, WorkerMessage,
+    worker_answer::Answer,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -107,6 +108,23 @@ async fn begin(tape: &mut TapeClient<Channel>, owner: &str, name: String) -> any
     Ok(tape.begin_run(begin).await?.into_inner().run_id)
 }
 
+/// Drives a run that was handed over to its end, so that it is nobody's work any more.
+async fn end(tape: &mut TapeClient<Channel>, owner: &str, run_id: String) -> anyhow::Result<()> {
+    let resume = ResumeRunRequest {
+        run_id: run_id.clone(),
+        lease_owner: owner.to_owned(),
+        ..Default::default()
+    };
+    tape.resume_run(resume).await?;
+    let end = EndRunRequest {
+        run_id,
+        status: RunStatus::Terminal.into(),
+        ..Default::default()
+    };
+    tape.end_run(end).await?;
+    Ok(())
+}
+
 /// From a signal's sending until the worker is told to go on with its run.
 ///
 /// # Errors
@@ -137,6 +155,7 @@ pub async fn signal(url: &str, times: u32) -> anyhow::Result<Samples> {
         let (answer, came) = tokio::join!(sender.send_signal(send), worker.redriven(&run_id));
         answer?;
         samples.add(came? - sent);
+        end(&mut tape, &worker.id, run_id).await?;
     }
     Ok(samples)
 }
@@ -190,6 +209,7 @@ pub async fn recovery(url: &str, times: u32) -> anyhow::Result<Samples> {
         let died = Instant::now();
         drop(victim);
         samples.add(heir.redriven(&run_id).await? - died);
+        end(&mut tape, &heir.id, run_id).await?;
     }
     Ok(samples)
 }
