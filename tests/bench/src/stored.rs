@@ -100,7 +100,7 @@ fn short_run(index: u32, at: Time) -> anyhow::Result<Commit> {
         ending: Ending::Terminal,
         detail_json: String::new(),
     })?;
-    Ok(Commit::of(&EntityId::run(&run), 0, &all.changes)?)
+    Ok(Commit::of(&EntityId::run(&run), 0, &all.changes, "")?)
 }
 
 /// What several commands on one run come to.
