@@ -81,6 +81,8 @@ async fn all(store: &dyn Store) -> String {
         kind: DueKind::Outbox,
         until: Time(3),
         apps: None,
+        by: None,
+        tenants: None,
         limit: 1_000,
     };
     let mut due: Vec<_> = store
