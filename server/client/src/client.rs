@@ -122,6 +122,14 @@ impl TapeClient {
         })
     }
 
+    pub(crate) fn tape(&self) -> Tape<Channel> {
+        self.tape.clone()
+    }
+
+    pub(crate) fn admin(&self) -> AdminClient<Channel> {
+        self.admin.clone()
+    }
+
     /// Where it is connected to.
     #[must_use]
     pub fn url(&self) -> &str {
