@@ -122,11 +122,11 @@ impl TapeClient {
         })
     }
 
-    pub(crate) fn tape(&self) -> Tape<Channel> {
+    pub(crate) fn tape(&self) -> Tape<Authorized> {
         self.tape.clone()
     }
 
-    pub(crate) fn admin(&self) -> AdminClient<Channel> {
+    pub(crate) fn admin(&self) -> AdminClient<Authorized> {
         self.admin.clone()
     }
 
