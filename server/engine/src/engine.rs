@@ -261,7 +261,7 @@ fn encode(entity: &EntityId, expected: u64, changes: &Changes, tenant: &str) -> 
             key: key.clone(),
             body: codec::encode_row(row).map_err(store_error)?,
             due: row.due(),
-            by: row.waits_for().map(|connector| by(tenant, connector)),
+            by: found_by(tenant, row),
         });
     }
     let entries = changes
@@ -286,6 +286,19 @@ fn tenant_of(snapshot: &Snapshot) -> &str {
         Some(Row::Run(run)) => &run.identity.tenant,
         _ => "",
     }
+}
+
+/// By what work is found among other work of its kind.
+fn found_by(tenant: &str, row: &Row) -> Option<String> {
+    match row {
+        Row::Run(run) if run.has_ended() => Some(by_status(run.state.number())),
+        _ => row.waits_for().map(|connector| by(tenant, connector)),
+    }
+}
+
+/// A run that has ended, as its hint names it.
+pub(crate) fn by_status(number: u8) -> String {
+    number.to_string()
 }
 
 /// Whom work waits for, as hints name it: a connector of a tenant; empty = nobody in particular.
