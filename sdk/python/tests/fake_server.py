@@ -91,6 +91,9 @@ class FakeTape(tape_pb2_grpc.TapeServicer, admin_pb2_grpc.AdminServicer, workers
         self.port = 0
         self.values: dict[tuple[str, str], Any] = {}
         self.feed: list[Any] = []
+        self.reaction_tasks: dict[str, list[Any]] = {}
+        self.settled: list[tuple[str, str, str, bool]] = []
+        self.lost_tasks: set[str] = set()
 
     @property
     def url(self) -> str:
@@ -427,6 +430,26 @@ class FakeTape(tape_pb2_grpc.TapeServicer, admin_pb2_grpc.AdminServicer, workers
                     yield entry
                 at = entry.global_seq + 1
             await asyncio.sleep(0.01)
+
+    # ---- tasks
+
+    async def ClaimTasks(self, request: Any, context: Any) -> Any:
+        if request.reaction_id not in self.reaction_tasks:
+            await self.refuse(context, grpc.StatusCode.NOT_FOUND, "TAPE-Q001", "no such reaction")
+        waiting = self.reaction_tasks[request.reaction_id]
+        claimed = waiting[: request.max]
+        del waiting[: request.max]
+        return pb.ClaimTasksResponse(tasks=claimed)
+
+    async def CompleteTask(self, request: Any, context: Any) -> Any:
+        if request.task_id in self.lost_tasks:
+            await self.refuse(context, grpc.StatusCode.ABORTED, "TAPE-Q003", "not yours", owner="other")
+        self.settled.append((request.task_id, request.owner, "", False))
+        return pb.CompleteTaskResponse(task=pb.Task(task_id=request.task_id))
+
+    async def NackTask(self, request: Any, context: Any) -> Any:
+        self.settled.append((request.task_id, request.owner, request.error, request.permanent))
+        return pb.NackTaskResponse(task=pb.Task(task_id=request.task_id))
 
     # ---- sessions
 

@@ -16,6 +16,7 @@ mod run;
 mod signal;
 mod status;
 mod tail;
+mod tasks;
 
 use std::io;
 use std::path::PathBuf;
@@ -56,8 +57,10 @@ enum Command {
     Status(status::Args),
     /// What is wrong, with the cure beside it; or everything about one run
     Doctor(doctor::Args),
-    /// The journal of a run, live
+    /// The journal of a run, or the events of all runs, live
     Tail(tail::Args),
+    /// Reactions and their tasks; opens dead letters again
+    Tasks(tasks::Args),
     /// Cancel a run: its driver stops at the next boundary, nothing is undone
     Cancel(cancel::Args),
     /// Undo a run's confirmed effects, newest first
@@ -113,6 +116,7 @@ async fn run(command: Command, cx: &Cx) -> anyhow::Result<Exit> {
         Command::Status(args) => status::run(args, cx).await,
         Command::Doctor(args) => doctor::run(args, cx).await,
         Command::Tail(args) => tail::run(args, cx).await,
+        Command::Tasks(args) => tasks::run(args, cx).await,
         Command::Cancel(args) => cancel::run(args, cx).await,
         Command::Compensate(args) => compensate::run(args, cx).await,
         Command::Redrive(args) => redrive::run(args, cx).await,

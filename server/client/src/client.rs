@@ -122,6 +122,14 @@ impl TapeClient {
         })
     }
 
+    pub(crate) fn tape(&self) -> Tape<Authorized> {
+        self.tape.clone()
+    }
+
+    pub(crate) fn admin(&self) -> AdminClient<Authorized> {
+        self.admin.clone()
+    }
+
     /// Where it is connected to.
     #[must_use]
     pub fn url(&self) -> &str {

@@ -12,6 +12,7 @@ mod client;
 mod dump;
 mod error;
 mod model;
+mod reaction;
 mod reactor;
 
 pub use client::{ConnectOptions, TapeClient};
@@ -19,6 +20,7 @@ pub use error::{ClientError, RefusalKind};
 pub use model::effect::{Attempt, Compensation, Effect, EffectStatus};
 pub use model::entry::Entry;
 pub use model::obligation::{Obligation, ObligationStatus};
+pub use model::reaction::{Event, EventFilter, Reaction, Task, TaskStatus};
 pub use model::request::{Page, RunFilter, SettleEffect, SettleObligation, Signal, StartRun};
 pub use model::run::{Run, RunStatus, Started};
 pub use model::stats::{ConnectorStats, ReactorStats, RemoteReactorStats, Stats, UnservedEffect, WorkerStats};

@@ -4,6 +4,7 @@
 pub(crate) mod effect;
 pub(crate) mod entry;
 pub(crate) mod obligation;
+pub(crate) mod reaction;
 pub(crate) mod request;
 pub(crate) mod run;
 pub(crate) mod stats;

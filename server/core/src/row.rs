@@ -202,11 +202,13 @@ pub enum DueKind {
     TaskDead = 9,
     /// Windows of debounced events, due when nobody asks for them any more.
     TaskWindow = 10,
+    /// Runs that have ended and are not compacted, since when they ended.
+    Retention = 11,
 }
 
 impl DueKind {
     /// The highest number.
-    pub const LAST: Self = Self::TaskWindow;
+    pub const LAST: Self = Self::Retention;
 
     /// The kinds of the reactors, in the order in which they are named to people.
     pub const ALL: [Self; 5] = [
@@ -227,6 +229,7 @@ impl DueKind {
             Self::Timers => "timers",
             Self::Compensation => "compensation",
             Self::Task | Self::TaskClaim | Self::TaskDone | Self::TaskDead | Self::TaskWindow => "reactions",
+            Self::Retention => "retention",
         }
     }
 }

@@ -440,7 +440,12 @@ impl Run {
                 kind: DueKind::Compensation,
                 at: *next,
             }),
-            _ => None,
+            RunState::Waiting { .. } => None,
+            RunState::Terminal | RunState::Failed | RunState::Cancelled | RunState::Stuck => (!self.is_compacted())
+                .then(|| Due {
+                    kind: DueKind::Retention,
+                    at: self.ended.unwrap_or(self.started),
+                }),
         }
     }
 }

@@ -119,7 +119,8 @@ impl Engine {
                 let last = desk.last(&entity);
                 drop(desk);
                 let failed = if !last.durable().await {
-                    StoreError::InDoubt("the change before it was not confirmed".to_owned())
+                    // It was decided on what did not come about. Nothing of its own was written: no doubt about that.
+                    StoreError::Conflict { expected, found: 0 }
                 } else if let Some(found) = self.moved(&entity, expected, lineage).await? {
                     StoreError::Conflict { expected, found }
                 } else {

@@ -34,6 +34,7 @@ pub use feed::RunFeed;
 pub use matcher::Matcher;
 pub use reaction::{TaskClaim, TaskStatus};
 pub use read::{Page, RunFilter};
+pub use retention::{Retention, RetentionPass};
 pub use session::SessionView;
 pub use tail::{Event, EventFeed, EventFilter};
 pub use tape_store::Position;

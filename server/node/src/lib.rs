@@ -17,6 +17,7 @@ mod node;
 pub mod project;
 mod reactions;
 mod reactors;
+mod retention;
 mod security;
 mod store;
 pub mod telemetry;

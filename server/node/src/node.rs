@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tape_api::{AuthLayer, ObserveLayer, ServerInfo, Services, Verify, WorkerHub};
 use tape_connector_port::Connectors;
-use tape_engine::{Engine, EngineConfig};
+use tape_engine::{Engine, EngineConfig, Retention};
 use tape_port::Clock as _;
 use tape_reactors::ReportBoard;
 use tape_store::Store;
@@ -20,8 +20,9 @@ use tower_layer::Stack;
 
 use crate::clock::{SystemClock, SystemLuck};
 use crate::config::NodeConfig;
+use crate::project::Project;
 use crate::reactors::Crew;
-use crate::{census, connectors, http, reactions, security, store};
+use crate::{census, connectors, http, reactions, retention, security, store};
 
 /// HTTP/2 pings find a peer that is gone without a word.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -157,6 +158,7 @@ impl Node {
         }
         let owner = format!("server-{}", engine.fresh());
         reactions::serve(&reacting, &engine, &owner, &stop);
+        retention::serve(&reacting, &engine, kept(config.project.as_ref()), &stop);
         let crew = Crew {
             tape: engine.clone(),
             connectors,
@@ -220,6 +222,15 @@ impl Node {
         self.stop.store.close().await;
         tracing::info!("stopped");
         failure.map_or(Ok(()), Err)
+    }
+}
+
+/// How long the project keeps runs whole.
+fn kept(project: Option<&Project>) -> Retention {
+    let ages = project.into_iter().flat_map(|project| &project.retention);
+    let ms = |age: &Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    Retention {
+        ages: ages.map(|(status, age)| (*status, ms(age))).collect(),
     }
 }
 

@@ -9,10 +9,12 @@
 
 mod connectors;
 mod interpolate;
+mod retention;
 mod section;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -48,6 +50,9 @@ pub struct Project {
     pub connectors: BTreeMap<String, Connector>,
     /// `tape.connectors.strict`: an effect through a connector that is not among them is refused. On unless it says no.
     pub strict_connectors: bool,
+    /// `tape.retention`: after how long runs that have ended lose their payloads, by the number of their status. One that
+    /// is not named is kept whole.
+    pub retention: BTreeMap<u8, Duration>,
     /// `tenancy`.
     pub tenancy: Tenancy,
 }
@@ -143,7 +148,7 @@ impl Project {
         top.exactly("kind", "TapeProject")?;
 
         let project = top.need_section("project", &["name"])?;
-        let tape = top.section("tape", &["url", "store", "reactors", "connectors"])?;
+        let tape = top.section("tape", &["url", "store", "reactors", "connectors", "retention"])?;
         let store = tape.section("store", &["url"])?;
         let (connectors, strict_connectors) = connectors::read(&tape)?;
         let overridden = |variable: &str| env(variable).filter(|value| !value.is_empty());
@@ -168,6 +173,7 @@ impl Project {
             reactors: reactors(&tape)?,
             connectors,
             strict_connectors,
+            retention: retention::read(&tape)?,
             tenancy: tenancy(&top, overridden("TAPE_TENANT_ID"))?,
         })
     }

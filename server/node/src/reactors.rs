@@ -142,8 +142,13 @@ impl Crew {
                 workers,
                 identity,
             }),
-            // Whoever claims tasks looks for them by reaction.
-            DueKind::Task | DueKind::TaskClaim | DueKind::TaskDone | DueKind::TaskDead | DueKind::TaskWindow => {
+            // Whoever claims tasks looks for them by reaction; retention is the server's own.
+            DueKind::Task
+            | DueKind::TaskClaim
+            | DueKind::TaskDone
+            | DueKind::TaskDead
+            | DueKind::TaskWindow
+            | DueKind::Retention => {
                 return None;
             }
         };

@@ -23,7 +23,7 @@ impl Commit {
                 key: key.clone(),
                 body: codec::encode_row(row)?,
                 due: row.due(),
-                by: row.waits_for().map(|connector| waits_for(tenant, connector)),
+                by: found_by(tenant, row),
             });
         }
         let entries = changes
@@ -41,6 +41,20 @@ impl Commit {
             chain: Chain::default(),
         })
     }
+}
+
+/// By what work is found among other work of its kind.
+fn found_by(tenant: &str, row: &Row) -> Option<String> {
+    match row {
+        Row::Run(run) if run.has_ended() => Some(by_status(run.state.number())),
+        _ => row.waits_for().map(|connector| waits_for(tenant, connector)),
+    }
+}
+
+/// A run that has ended, as its hint names it: by the number of its status.
+#[must_use]
+pub fn by_status(number: u8) -> String {
+    number.to_string()
 }
 
 /// Whom work waits for, as hints name it: a connector of a tenant; empty = nobody in particular.

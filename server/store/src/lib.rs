@@ -12,7 +12,7 @@ mod schema;
 mod store;
 
 pub use chain::{Chain, Fate};
-pub use decided::waits_for;
+pub use decided::{by_status, waits_for};
 pub use error::StoreError;
 pub use schema::{Schema, Step};
 pub use store::{

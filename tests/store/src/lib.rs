@@ -32,7 +32,9 @@ pub fn row(key: &str, value: &str, due: Option<Due>) -> StoredRow {
     }
 }
 
-fn head(value: &str) -> StoredRow {
+/// The head of an entity, with this content.
+#[must_use]
+pub fn head(value: &str) -> StoredRow {
     StoredRow {
         key: RowKey::Head,
         ..row("head", value, None)

@@ -1,4 +1,5 @@
 //! What ends up in one batch does not matter: commits that are sent all at once leave what they leave one by one.
+#![allow(clippy::unwrap_used, reason = "a step that cannot go on has failed, and says where")]
 
 use std::collections::BTreeMap;
 

@@ -1,13 +1,11 @@
 //! Commands on one run, many at once, over real stores: each is decided on the state that the one before it leaves, and
 //! none is answered before it is durable.
 
+mod shared;
+
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use tape_connector_port::{
-    Called, CompensateOutcome, ConnectorError, ConnectorInfo, Connectors, Description, EffectCall, Mark,
-    ObligationCall, ObserveAnswer, Outcome, StatusAnswer,
-};
+use shared::NoConnectors;
 use tape_core::command::begin_effect::{BeginEffect, Known};
 use tape_core::command::begin_run::{BeginRun, LeaseRequest, ResumeRun};
 use tape_core::command::decision::RecordDecision;
@@ -41,65 +39,6 @@ impl Luck for Fixed {
 
     fn jitter(&self) -> u16 {
         500
-    }
-}
-
-struct NoConnectors;
-
-#[async_trait]
-impl Connectors for NoConnectors {
-    fn list(&self) -> Vec<ConnectorInfo> {
-        Vec::new()
-    }
-
-    fn describe(&self, _: &str, _: &str) -> Option<Description> {
-        None
-    }
-
-    async fn dispatch(
-        &self,
-        name: &str,
-        _: Option<&str>,
-        _: &EffectCall,
-        _: &dyn Mark,
-    ) -> Result<Called<Outcome>, ConnectorError> {
-        Err(unknown(name))
-    }
-
-    async fn status_check(
-        &self,
-        name: &str,
-        _: Option<&str>,
-        _: &EffectCall,
-        _: &str,
-    ) -> Result<Called<StatusAnswer>, ConnectorError> {
-        Err(unknown(name))
-    }
-
-    async fn observe(
-        &self,
-        name: &str,
-        _: Option<&str>,
-        _: &EffectCall,
-    ) -> Result<Called<ObserveAnswer>, ConnectorError> {
-        Err(unknown(name))
-    }
-
-    async fn compensate(
-        &self,
-        name: &str,
-        _: Option<&str>,
-        _: &ObligationCall,
-        _: &dyn Mark,
-    ) -> Result<Called<CompensateOutcome>, ConnectorError> {
-        Err(unknown(name))
-    }
-}
-
-fn unknown(name: &str) -> ConnectorError {
-    ConnectorError::Unknown {
-        name: name.into(),
-        nearest: None,
     }
 }
 

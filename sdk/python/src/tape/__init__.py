@@ -67,6 +67,7 @@ from tape.ops import (
     sync,
     watch_value,
 )
+from tape.tasks import GiveUp, Task, serve_tasks
 from tape.tools import IDEMPOTENT, NON_IDEMPOTENT, OBSERVE_ONLY, Retry, effect, not_journalled, outbox_tool
 
 __version__ = "0.1.0"
@@ -89,6 +90,7 @@ __all__ = [
     "Fenced",
     "FileSink",
     "GateTimeout",
+    "GiveUp",
     "InProgress",
     "Inconclusive",
     "InvalidRequest",
@@ -104,6 +106,7 @@ __all__ = [
     "Sink",
     "TapeClient",
     "TapeError",
+    "Task",
     "Timer",
     "Unauthenticated",
     "Unavailable",
@@ -136,6 +139,7 @@ __all__ = [
     "run_outbox_relay",
     "sample",
     "send_signal",
+    "serve_tasks",
     "set_timer",
     "set_value",
     "sync",

@@ -52,9 +52,12 @@ pub(crate) fn kind_number(kind: DueKind) -> pb::WorkKind {
         DueKind::Timers => pb::WorkKind::Timer,
         DueKind::Compensation => pb::WorkKind::Compensation,
         // No reactor's.
-        DueKind::Task | DueKind::TaskClaim | DueKind::TaskDone | DueKind::TaskDead | DueKind::TaskWindow => {
-            pb::WorkKind::Unspecified
-        }
+        DueKind::Task
+        | DueKind::TaskClaim
+        | DueKind::TaskDone
+        | DueKind::TaskDead
+        | DueKind::TaskWindow
+        | DueKind::Retention => pb::WorkKind::Unspecified,
     }
 }
 

@@ -1,6 +1,9 @@
 //! Compacting runs that have ended.
 
+use tape_core::{Due, DueKind, EntityId, RowKey, RunId, Time};
+use tape_engine::Retention;
 use tape_proto::v1 as pb;
+use tape_store::{Commit, Store, StoredRow};
 use tonic::Code;
 
 use crate::feed::whole;
@@ -149,4 +152,83 @@ async fn a_run_that_has_not_ended_is_not_compacted() {
     let run = server.begin("i-1", "a", false).await.run_id;
     refused(tape.compact_run(ask(&run)).await, Code::FailedPrecondition, "TAPE-R007");
     refused(tape.compact_run(ask("r-none")).await, Code::NotFound, "TAPE-R001");
+}
+
+/// TERMINAL after 100 ms, FAILED after a second; CANCELLED never.
+fn kept() -> Retention {
+    Retention {
+        ages: vec![(4, 100), (5, 1_000)],
+    }
+}
+
+#[tokio::test]
+async fn what_is_old_enough_is_compacted_and_what_is_not_hides_nothing() {
+    let server = TestServer::start().await;
+    for n in 0..20 {
+        server.ended(&format!("failed-{n}"), pb::RunStatus::Failed).await;
+        server.ended(&format!("cancelled-{n}"), pb::RunStatus::Cancelled).await;
+    }
+    let mut terminal = Vec::new();
+    for n in 0..7 {
+        terminal.push(server.ended(&format!("terminal-{n}"), pb::RunStatus::Terminal).await.0);
+    }
+    let pass = async || server.engine.compact_old_runs(&kept(), 5).await.unwrap();
+    server.clock.turn(99);
+    assert_eq!(pass().await.runs, 0);
+    server.clock.turn(1);
+    let first = pass().await;
+    assert!(first.runs == 5 && first.more && first.bytes > 0, "{first:?}");
+    let second = pass().await;
+    assert!(second.runs == 2 && !second.more, "{second:?}");
+    assert_eq!(pass().await.runs, 0);
+    for run in &terminal {
+        assert!(server.decided(run).await.response_json.is_empty());
+    }
+    server.clock.turn(900);
+    let mut failed = 0;
+    for _ in 0..5 {
+        failed += pass().await.runs;
+    }
+    assert_eq!(failed, 20, "and the cancelled ones stay whole");
+    assert_eq!(server.compactable(0, 100).await.len(), 20);
+}
+
+#[tokio::test]
+async fn a_hint_of_an_older_version_is_mended_by_whoever_finds_it() {
+    let server = TestServer::start().await;
+    let mut runs = Vec::new();
+    for n in 0..6 {
+        runs.push(server.ended(&format!("i-{n}"), pb::RunStatus::Terminal).await.0);
+    }
+    // As the migration leaves them: due since they were created, by nobody in particular.
+    for run in &runs {
+        let entity = EntityId::run(&RunId(run.clone()));
+        let loaded = server.store.load(&entity, &[], &[]).await.unwrap();
+        let head = StoredRow {
+            key: RowKey::Head,
+            body: loaded.rows[0].1.clone(),
+            due: Some(Due {
+                kind: DueKind::Retention,
+                at: Time(0),
+            }),
+            by: Some(String::new()),
+        };
+        let commit = Commit {
+            entity,
+            expected: loaded.version,
+            listing: None,
+            puts: vec![head],
+            deletes: Vec::new(),
+            entries: Vec::new(),
+            chain: Default::default(),
+        };
+        server.store.commit(commit).await.unwrap();
+    }
+    // Named too early, they hide nothing and are not compacted too early.
+    assert!(server.compactable(1_000_000, 2).await.is_empty());
+    server.clock.turn(99);
+    assert_eq!(server.engine.compact_old_runs(&kept(), 4).await.unwrap().runs, 0);
+    server.clock.turn(1);
+    let pass = server.engine.compact_old_runs(&kept(), 100).await.unwrap();
+    assert_eq!(pass.runs, 6);
 }

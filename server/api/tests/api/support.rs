@@ -163,6 +163,7 @@ pub struct TestServer {
     pub clock: Arc<TestClock>,
     pub hub: Arc<WorkerHub>,
     pub engine: Arc<Engine>,
+    pub store: Arc<MemoryStore>,
     _serving: JoinSet<()>,
 }
 
@@ -174,8 +175,9 @@ impl TestServer {
     pub async fn with(engine: EngineConfig, hub: HubConfig) -> Self {
         let clock = Arc::new(TestClock(AtomicI64::new(1_000_000)));
         let connectors = Arc::new(Bank);
+        let store = Arc::new(MemoryStore::new());
         let engine = Arc::new(Engine::new(
-            Arc::new(MemoryStore::new()),
+            store.clone(),
             clock.clone(),
             Arc::new(TestLuck::default()),
             connectors.clone(),
@@ -221,6 +223,7 @@ impl TestServer {
             clock,
             hub,
             engine,
+            store,
             _serving: serving,
         }
     }

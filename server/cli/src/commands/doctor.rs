@@ -203,8 +203,19 @@ async fn running(client: &TapeClient, project: Option<&Project>) -> Vec<Check> {
     checks.extend(reactors(&stats));
     checks.extend(workers(&stats, project));
     checks.extend(connectors(&stats, project));
+    checks.extend(dead_letters(&stats));
     checks.extend(stuck(client).await);
     checks
+}
+
+/// Tasks that were given up wait for a person.
+fn dead_letters(stats: &Stats) -> Option<Check> {
+    (stats.dead_tasks > 0).then(|| {
+        Check::bad(
+            crate::commands::status::dead_letters(stats),
+            "Look: `tape tasks` lists the reactions, `tape tasks --reaction ID --status dlq` their dead letters and why. Then: tape tasks --retry TASK",
+        )
+    })
 }
 
 /// A reactor that runs keeps its lag small.

@@ -198,7 +198,15 @@ fn render(look: &Look, glance: bool) -> String {
             unserved.connector, unserved.key
         ));
     }
+    if look.server.dead_tasks > 0 {
+        blocks.push(dead_letters(&look.server));
+    }
     blocks.join("\n\n")
+}
+
+/// How many dead letters there are, and where to look.
+pub fn dead_letters(stats: &Stats) -> String {
+    format!("{} task(s) of reactions are in the dead-letter queue", stats.dead_tasks)
 }
 
 fn server_block(look: &Look, now_ms: i64) -> String {
@@ -398,6 +406,8 @@ mod tests {
                 workers: Vec::new(),
                 connectors: Vec::new(),
                 unserved_effects: Vec::new(),
+                dead_tasks: 2,
+                oldest_dead_task_at_ms: 1_000,
             },
             runs: vec![run],
             doubtful_effects: doubt.into_iter().map(effect).collect(),

@@ -1,10 +1,12 @@
 //! Operating `tape-server`: the real binary, as an operator meets it.
-#![allow(clippy::unwrap_used, reason = "a step that cannot go on has failed, and says where")]
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it, also in its helpers")]
 
 mod collector;
 mod credentials;
 mod every_rpc;
 mod metrics;
+mod migrate;
 mod otlp;
 mod postgres;
 mod server;

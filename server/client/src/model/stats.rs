@@ -24,6 +24,10 @@ pub struct Stats {
     pub connectors: Vec<ConnectorStats>,
     /// Effects that wait for a connector which is not loaded; at most 100.
     pub unserved_effects: Vec<UnservedEffect>,
+    /// Tasks of reactions in the dead-letter queue.
+    pub dead_tasks: i64,
+    /// Since when the oldest of them is there.
+    pub oldest_dead_task_at_ms: i64,
 }
 
 /// One reactor.
@@ -114,6 +118,8 @@ impl From<pb::StatsResponse> for Stats {
             workers: stats.workers.into_iter().map(WorkerStats::from).collect(),
             connectors: stats.connectors.into_iter().map(ConnectorStats::from).collect(),
             unserved_effects: stats.unserved_effects.into_iter().map(UnservedEffect::from).collect(),
+            dead_tasks: stats.dead_tasks,
+            oldest_dead_task_at_ms: stats.oldest_dead_task_at_ms,
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::id::{EffectKey, RunId};
 use crate::journal::Kind;
 use crate::obligation::ObligationState;
 use crate::refusal::{Refusal, Status};
-use crate::row::{Row, RowKind};
+use crate::row::{Row, RowKey, RowKind};
 use crate::run::{Run, RunState};
 
 /// Drops the payloads of a run that has ended. Again: what has become droppable since, if anything has.
@@ -29,6 +29,31 @@ use crate::run::{Run, RunState};
 pub struct CompactRun {
     /// Which.
     pub run: RunId,
+}
+
+/// Writes a run again as it is, because the hint of its row says something else than the row.
+#[derive(Clone, Debug)]
+pub struct MendHint {
+    /// Which.
+    pub run: RunId,
+}
+
+impl Command for MendHint {
+    type Reply = ();
+
+    fn entity(&self) -> EntityId {
+        EntityId::run(&self.run)
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::head()
+    }
+
+    fn decide(&self, draft: &mut Draft) -> Result<(), Refusal> {
+        let run = draft.run(&self.run)?.clone();
+        draft.put(RowKey::Head, Row::Run(Box::new(run)));
+        Ok(())
+    }
 }
 
 /// What was dropped.

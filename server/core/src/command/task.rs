@@ -111,7 +111,8 @@ impl Command for ClaimTasks {
         let now = draft.now();
         let mut candidates = self.due.clone();
         for place in &self.lapsed {
-            if lapse(draft, &mut reaction, *place, now)? {
+            lapse(draft, &mut reaction, *place, now)?;
+            if !candidates.contains(place) {
                 candidates.push(*place);
             }
         }
@@ -119,18 +120,18 @@ impl Command for ClaimTasks {
             owner: self.owner.clone(),
             expires: now.after(lease_ms),
         };
-        let mut claimed = Vec::new();
+        // Those that this very request claimed, if its commit was in doubt.
+        let ours = candidates.iter().filter_map(|place| task(draft, *place));
+        let mut claimed: Vec<Task> = ours.filter(|task| self.holds(task)).collect();
         let mut admitted = reaction
             .bucket
             .admits(reaction.order.rate_limit_per_s, now)
             .min(reaction.room())
-            .min(self.max);
+            .min(self.max.saturating_sub(claimed.len() as u64));
         let before = admitted;
         for place in candidates {
             let Some(task) = task(draft, place) else { continue };
             match &task.state {
-                // This request did it, and its commit was in doubt.
-                TaskState::Claimed(_) if task.token == self.token => claimed.push(task),
                 TaskState::Pending { next } if admitted > 0 && self.wants(place, *next, now) => {
                     admitted -= 1;
                     let taken = Task {
@@ -187,6 +188,10 @@ impl ClaimTasks {
             )),
             _ => Ok(()),
         }
+    }
+
+    fn holds(&self, task: &Task) -> bool {
+        matches!(task.state, TaskState::Claimed(_)) && task.token == self.token
     }
 
     fn wants(&self, place: TaskPlace, next: Time, now: Time) -> bool {
@@ -344,22 +349,21 @@ impl Command for SweepTasks {
     }
 }
 
-/// Frees a task whose claim ran out: it counts as a failed attempt. Whether it may be claimed again.
-fn lapse(draft: &mut Draft, reaction: &mut Reaction, place: TaskPlace, now: Time) -> Result<bool, Refusal> {
+/// Frees a task if its claim ran out: that counts as a failed attempt.
+fn lapse(draft: &mut Draft, reaction: &mut Reaction, place: TaskPlace, now: Time) -> Result<(), Refusal> {
     let Some(task) = task(draft, place) else {
-        return Ok(false);
+        return Ok(());
     };
     let TaskState::Claimed(claim) = &task.state else {
-        return Ok(false);
+        return Ok(());
     };
     if claim.lives(now) {
-        return Ok(false);
+        return Ok(());
     }
     let error = format!("the claim of {} ran out", claim.owner);
     let freed = fail(reaction, task, error, false, now, Wait::None)?;
-    let again = matches!(freed.state, TaskState::Pending { .. });
     draft.put(place.key(), Row::Task(Box::new(freed)));
-    Ok(again)
+    Ok(())
 }
 
 /// Whether a failed task rests before it is tried again.

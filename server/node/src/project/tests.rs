@@ -47,6 +47,20 @@ fn little_is_needed() {
 }
 
 #[test]
+fn runs_are_kept_whole_unless_it_says_how_long() {
+    assert!(parse(&project("")).unwrap().retention.is_empty());
+    let kept = parse(&project("tape: {retention: {terminal: 30d, failed: 12h}}")).unwrap();
+    let days = |days: u64| std::time::Duration::from_secs(days * 86_400);
+    assert_eq!(kept.retention, [(4, days(30)), (5, days(1) / 2)].into());
+    let error = refusal("tape: {retention: {terminal: month}}");
+    assert!(
+        error.contains("`tape.retention.terminal` (month)") && error.contains("terminal: 30d"),
+        "{error}"
+    );
+    assert!(refusal("tape: {retention: {running: 1d}}").contains("Known here: terminal, failed, stuck, cancelled"));
+}
+
+#[test]
 fn an_unknown_key_names_the_nearest_one() {
     let error = refusal("tape: {reactors: {outbox: {lease_ttl: 5}}}");
     assert_eq!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct PostgresConfig {
     /// `postgres://user:password@host:port/database?sslmode=...`, with the driver's own parameters. In [`parse`](Self::parse) also
-    /// `pool_size`, `statement_timeout_ms` and `connect_timeout_ms`.
+    /// `pool_size`, `statement_timeout_ms`, `connect_timeout_ms` and `notify=on|off`.
     pub url: String,
     /// Connections for reading.
     pub readers: u32,
@@ -41,6 +41,13 @@ impl PostgresConfig {
                 number.ok_or_else(|| format!("{name}={value} in the store's URL is not a positive whole number"))
             };
             match name {
+                "notify" => {
+                    self.notify = match value {
+                        "on" => true,
+                        "off" => false,
+                        _ => return Err(format!("notify={value} in the store's URL is neither on nor off")),
+                    }
+                }
                 "pool_size" => self.readers = number()?,
                 "statement_timeout_ms" => self.statement_timeout = Duration::from_millis(number()?.into()),
                 "connect_timeout_ms" => self.connect_timeout = Duration::from_millis(number()?.into()),
@@ -91,10 +98,10 @@ mod tests {
 
     #[test]
     fn our_own_parameters_are_taken_out_of_the_url() {
-        let url = "postgres://me@host/db?sslmode=require&pool_size=3&statement_timeout_ms=500&connect_timeout_ms=250";
+        let url = "postgres://me@host/db?sslmode=require&pool_size=3&statement_timeout_ms=500&connect_timeout_ms=250&notify=off";
         let config = PostgresConfig::parse(url).unwrap();
         assert_eq!(config.url, "postgres://me@host/db?sslmode=require");
-        assert_eq!(config.readers, 3);
+        assert_eq!((config.readers, config.notify), (3, false));
         assert_eq!(config.statement_timeout, Duration::from_millis(500));
         assert_eq!(config.connect_timeout, Duration::from_millis(250));
         let plain = PostgresConfig::parse("postgres://me@host/db?pool_size=1").unwrap();

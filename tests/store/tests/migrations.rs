@@ -1,0 +1,97 @@
+//! What a database of an older version is after it was opened by this one.
+
+use sqlx::{Connection as _, Executor as _};
+use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
+use tape_store::{Commit, DueQuery, Listing, Store, StoredRow};
+use tape_store_postgres::{PostgresConfig, PostgresStore};
+use tape_store_sqlite::{SqliteConfig, SqliteStore};
+use tape_store_tests::cluster::Cluster;
+use tape_store_tests::{commit, row, run};
+
+/// Runs of an older version, with their statuses: before retention, one that had ended was nobody's work.
+async fn older_runs(store: &dyn Store) {
+    for (name, status) in [("running", 2), ("terminal", 4), ("stuck", 7)] {
+        let head = StoredRow {
+            key: RowKey::Head,
+            ..row("head", "1", None)
+        };
+        let listing = Listing {
+            app: "x".into(),
+            status,
+            created: Time(7),
+            ..Listing::default()
+        };
+        let older = Commit {
+            listing: Some(listing),
+            ..commit(&run(name), 0, vec![head])
+        };
+        store.commit(older).await.expect("a run");
+    }
+}
+
+/// The runs that retention looks at.
+async fn ended(store: &dyn Store) -> Vec<EntityId> {
+    let query = DueQuery {
+        kind: DueKind::Retention,
+        until: Time(7),
+        tenants: None,
+        apps: None,
+        by: Some(vec!["4".into()]),
+        limit: 10,
+    };
+    let mut found: Vec<_> = store
+        .due(&query)
+        .await
+        .expect("hints")
+        .into_iter()
+        .map(|row| row.entity)
+        .collect();
+    found.sort();
+    found
+}
+
+fn expected() -> Vec<EntityId> {
+    let mut expected = vec![run("stuck"), run("terminal")];
+    expected.sort();
+    assert!(expected.iter().all(|entity| entity.kind == EntityKind::Run));
+    expected
+}
+
+#[tokio::test]
+async fn runs_that_ended_before_there_was_retention_are_found_in_sqlite() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tape.db");
+    let config = SqliteConfig::new(&path);
+    let store = SqliteStore::open(&config).await.expect("a store");
+    older_runs(&store).await;
+    assert!(ended(&store).await.is_empty());
+    store.close().await;
+    let url = format!("sqlite:{}", path.display());
+    let mut raw = sqlx::SqliteConnection::connect(&url).await.expect("the file");
+    raw.execute("DELETE FROM _sqlx_migrations WHERE version = 5")
+        .await
+        .expect("an older version");
+    raw.close().await.expect("closed");
+    let store = SqliteStore::open(&config).await.expect("migrated");
+    assert_eq!(ended(&store).await, expected());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn runs_that_ended_before_there_was_retention_are_found_in_postgres() {
+    let cluster = Cluster::start();
+    let url = cluster.database("older").await;
+    let config = PostgresConfig::parse(&url).expect("a URL");
+    let store = PostgresStore::open(&config).await.expect("a store");
+    older_runs(&store).await;
+    assert!(ended(&store).await.is_empty());
+    store.close().await;
+    let mut raw = sqlx::PgConnection::connect(&url).await.expect("the database");
+    raw.execute("DELETE FROM _sqlx_migrations WHERE version = 5")
+        .await
+        .expect("an older version");
+    raw.close().await.expect("closed");
+    let store = PostgresStore::open(&config).await.expect("migrated");
+    assert_eq!(ended(&store).await, expected());
+    store.close().await;
+}
