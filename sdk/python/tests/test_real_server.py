@@ -287,3 +287,57 @@ async def test_a_compensated_run_has_its_effects_undone_by_their_functions(clien
     assert isinstance(asked, tape.EffectInfo)
     assert (asked.kind, asked.response) == ("refund", {"result": "sent"})
     assert asked.idempotency_key == f"compensate:{asked.effect_key}"
+
+
+async def test_tasks_of_a_reaction_are_done_once_over_a_restart(server: RealServer, client: TapeClient) -> None:
+    reaction = await client.register_reaction(
+        name="ended runs",
+        subject_pattern="/tape/run/ended/**",
+        predicate_cel="app == 'a' && payload.status == 'TERMINAL'",
+        max_concurrency=4,
+        retry_backoff_ms=10,
+    )
+    again = await client.register_reaction(
+        name="ended runs",
+        subject_pattern="/tape/run/ended/**",
+        predicate_cel="app == 'a' && payload.status == 'TERMINAL'",
+        max_concurrency=4,
+        retry_backoff_ms=10,
+    )
+    assert again == reaction
+    with pytest.raises(tape.InvalidRequest, match="TAPE-J002"):
+        await client.register_reaction(subject_pattern="/tape/**", predicate_cel="seq +")
+
+    ended: list[str] = []
+    for number in range(6):
+        identity = {"app_name": "a", "user_id": "u", "session_id": "s", "invocation_id": f"i-{number}"}
+        run = await client.begin_run(**identity, lease_owner="me")
+        await client.end_run(run_id=run.run_id, status=pb.RUN_STATUS_TERMINAL)
+        ended.append(run.run_id)
+
+    done: list[str] = []
+    failed: set[str] = set()
+
+    async def handle(task: tape.Task) -> None:
+        if task.run_id not in failed:
+            failed.add(task.run_id)
+            raise ValueError("the first time")
+        done.append(task.run_id)
+        if len(done) == 3:
+            await server.kill()
+            await server.start()
+
+    serving = asyncio.create_task(
+        tape.serve_tasks(handle, reaction_id=reaction.reaction_id, idle_s=0.05, max_tasks=1, client=client)
+    )
+    deadline = asyncio.get_running_loop().time() + 60
+    while True:
+        tasks = await client.list_tasks(reaction_id=reaction.reaction_id, status=pb.TASK_STATUS_DONE)
+        if len(tasks.tasks) == len(ended):
+            break
+        assert asyncio.get_running_loop().time() < deadline, tasks
+        await asyncio.sleep(0.05)
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert sorted(done) == sorted(ended)
+    assert all(task.attempts == 2 for task in tasks.tasks)

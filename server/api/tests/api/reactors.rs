@@ -72,6 +72,21 @@ fn confirmed() -> Outcome {
 }
 
 #[tokio::test]
+async fn what_is_done_for_an_effect_later_goes_on_in_the_trace_that_began_it() {
+    const TRACE_PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let server = TestServer::start().await;
+    let run = RunId(server.begin("i-1", "driver", false).await.run_id);
+    let mut request = tonic::Request::new(wire(run.as_str(), "bank"));
+    let header = TRACE_PARENT.parse().unwrap();
+    request.metadata_mut().insert("traceparent", header);
+    let begun = server.tape.clone().begin_effect(request).await.unwrap().into_inner();
+    let key = EffectKey(begun.idempotency_key);
+    let tape = remote(&server, "r-1");
+    let task = tape.claim_dispatch(claim_of(&run, &key, "r-1")).await.unwrap().unwrap();
+    assert_eq!(task.call.trace_parent.as_deref(), Some(TRACE_PARENT));
+}
+
+#[tokio::test]
 async fn an_effect_is_found_claimed_marked_and_settled_from_elsewhere() {
     let server = TestServer::start().await;
     let (run, key) = begun(&server, "i-1", "bank").await;
