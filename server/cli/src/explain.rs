@@ -238,6 +238,12 @@ pub const ALL: &[Explanation] = &[
         "Nothing needs to be done: the newer answer counts. If it happens often, the upstream is slow: raise tape.reactors.reconciler.lease_ttl_ms.",
     ),
     about(
+        "TAPE-E014",
+        "the effect's business key is another effect's by now",
+        "The effect failed, and so let go of its business key; another run has begun an effect under it since. Trying this one again could carry the same thing out twice.",
+        "Look at the effect that the message names: what was wanted may have been done by it. If both are wanted, begin a new effect under a business key of its own.",
+    ),
+    about(
         "TAPE-J001",
         "that is no subject pattern",
         "It does not begin with a slash, has an empty segment or a control character, is longer than 1024 bytes, or has a star within a segment.",

@@ -1,7 +1,7 @@
 //! Begin an effect that has a business key: its reservation first, then the effect.
 
-use tape_core::command::begin_effect::{BeginEffect, Known, RESERVATION_REVOKED};
-use tape_core::command::reserve::{BusinessKey, Reserve, Revoke};
+use tape_core::command::begin_effect::{BeginEffect, Known};
+use tape_core::command::reserve::{BusinessKey, RESERVATION_REVOKED, Reserve, Revoke};
 use tape_core::effect::{Effect, EffectState};
 use tape_core::journal::Trace;
 use tape_core::row::Reservation;
@@ -11,7 +11,7 @@ use tape_port::TapeError;
 use crate::engine::Engine;
 
 /// How often two runs may take a business key from each other before the caller is told to try again.
-const ROUNDS_MAX: u32 = 16;
+pub(crate) const ROUNDS_MAX: u32 = 16;
 
 /// What BeginEffect answers.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ impl Engine {
     }
 
     /// The effect of another owner, if it stands in the way; none if the key may be taken from it.
-    async fn owned(&self, key: &BusinessKey, owner: &Reservation) -> Result<Option<Effect>, TapeError> {
+    pub(crate) async fn owned(&self, key: &BusinessKey, owner: &Reservation) -> Result<Option<Effect>, TapeError> {
         let revoke = Revoke {
             run: owner.run.clone(),
             business_key: key.key.clone(),

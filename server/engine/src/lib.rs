@@ -19,6 +19,7 @@ mod port;
 mod reaction;
 mod read;
 mod retention;
+mod retry_effect;
 mod scan;
 mod session;
 mod tail;

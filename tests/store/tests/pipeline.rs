@@ -8,8 +8,10 @@ use std::sync::Arc;
 use shared::NoConnectors;
 use tape_core::command::begin_effect::{BeginEffect, Known};
 use tape_core::command::begin_run::{BeginRun, LeaseRequest, ResumeRun};
+use tape_core::command::complete_effect::{CompleteEffect, Completion};
 use tape_core::command::decision::RecordDecision;
-use tape_core::command::reserve::{BusinessKey, Reserve, Revoke};
+use tape_core::command::operator::RetryEffect;
+use tape_core::command::reserve::{BusinessKey, RESERVATION_REVOKED, Reserve, Revoke};
 use tape_core::command::value::{Guard, WriteValue};
 use tape_core::effect::{Mode, Semantics};
 use tape_core::lease::Driver;
@@ -330,4 +332,86 @@ async fn a_business_key_that_was_reserved_and_never_used_is_free() {
     assert!(!taken.deduplicated && taken.owner == b.id);
     let late = engine.begin_effect(wire(&a), None).await.expect("answered");
     assert!(late.deduplicated && late.owner == b.id);
+}
+
+/// The effect under the key, in a form whose failure is definite.
+fn inline(run: &Run) -> BeginEffect {
+    BeginEffect {
+        semantics: Semantics::Idempotent,
+        mode: Mode::Inline,
+        ..wire(run)
+    }
+}
+
+async fn fail(engine: &Engine, run: &Run) {
+    let fail = CompleteEffect {
+        run: run.id.clone(),
+        driver: inline(run).driver,
+        key: inline(run).key(),
+        completion: Completion::Failed,
+        response_json: String::new(),
+        error_json: "\"no\"".into(),
+    };
+    engine.execute(&fail, None).await.expect("failed");
+}
+
+fn again(run: &Run) -> RetryEffect {
+    RetryEffect {
+        run: run.id.clone(),
+        key: inline(run).key(),
+        reserved: None,
+        reason: "once more".into(),
+        who: "ops".into(),
+    }
+}
+
+#[tokio::test]
+async fn an_effect_that_failed_is_reopened_only_with_its_business_key_in_hand() {
+    let engine = engine(Arc::new(MemoryStore::new()));
+    let (a, b) = (begin_as(&engine, "a", "one").await, begin_as(&engine, "b", "two").await);
+    engine.begin_effect(inline(&a), None).await.expect("begun");
+    fail(&engine, &a).await;
+    let taken = engine.begin_effect(inline(&b), None).await.expect("begun");
+    assert!(!taken.deduplicated && taken.owner == b.id);
+    match engine.retry_effect(again(&a), None).await {
+        Err(TapeError::Refused(refusal)) => {
+            assert_eq!(refusal.code, "TAPE-E014");
+            assert!(refusal.message.contains(b.id.as_str()), "{}", refusal.message);
+        }
+        other => unreachable!("both could be carried out: {other:?}"),
+    }
+    fail(&engine, &b).await;
+    let reopened = engine.retry_effect(again(&a), None).await.expect("the key is free");
+    assert_eq!(reopened.state.name(), "PENDING");
+    let deduplicated = engine.retry_effect(again(&b), None).await;
+    assert!(matches!(deduplicated, Err(TapeError::Refused(refusal)) if refusal.code == "TAPE-E014"));
+}
+
+/// Between the reservation and the reopening somebody else may take the key: then what was reserved is worth nothing.
+#[tokio::test]
+async fn a_reservation_that_is_taken_before_the_effect_is_reopened_is_worth_nothing() {
+    let engine = engine(Arc::new(MemoryStore::new()));
+    let (a, b) = (begin_as(&engine, "a", "one").await, begin_as(&engine, "b", "two").await);
+    engine.begin_effect(inline(&a), None).await.expect("begun");
+    fail(&engine, &a).await;
+    let reserve = Reserve {
+        key: BusinessKey {
+            tenant: String::new(),
+            connector: "bank".into(),
+            key: "invoice".into(),
+        },
+        run: a.id.clone(),
+        effect: inline(&a).key(),
+        from: None,
+    };
+    let reserved = engine.execute(&reserve, None).await.expect("reserved");
+    engine.begin_effect(inline(&b), None).await.expect("begun");
+    let late = RetryEffect {
+        reserved: Some(("invoice".into(), reserved.number)),
+        ..again(&a)
+    };
+    match engine.execute(&late, None).await {
+        Err(TapeError::Refused(refusal)) => assert_eq!(refusal.code, RESERVATION_REVOKED),
+        other => unreachable!("both could be carried out: {other:?}"),
+    }
 }

@@ -307,10 +307,11 @@ async fn retry_effect(
     let command = RetryEffect {
         run: run.clone(),
         key: effect_key("idempotency_key", &asked.idempotency_key)?,
+        reserved: None,
         reason: asked.reason,
         who: asked.who,
     };
-    let retried = cx.engine.execute(&command, origin::trace(metadata)).await?;
+    let retried = cx.engine.retry_effect(command, origin::trace(metadata)).await?;
     Ok(effect::record(&run, retried))
 }
 

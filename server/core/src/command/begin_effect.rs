@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::reserve::refuse_revoked;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
 use crate::effect::{Effect, EffectState, Handle, Intent, Mode, Semantics};
@@ -78,9 +79,6 @@ pub struct BegunEffect {
     /// It is new.
     pub created: bool,
 }
-
-/// A business key was taken from this run before the effect could be written: reserve it again.
-pub const RESERVATION_REVOKED: &str = "TAPE-E009";
 
 impl BeginEffect {
     /// The effect's key.
@@ -200,17 +198,7 @@ impl Command for BeginEffect {
                 created: false,
             });
         }
-        if matches!(
-            draft.row(&RowKey::Revoked(self.business_key.clone())),
-            Some(Row::Revoked(number)) if *number >= self.known.reservation
-        ) {
-            return Err(Refusal::new(
-                Status::Aborted,
-                RESERVATION_REVOKED,
-                format!("Business key {:?} was taken by another run.", self.business_key),
-                "Begin the effect again: it will get that run's effect.",
-            ));
-        }
+        refuse_revoked(draft, &self.business_key, self.known.reservation)?;
         let now = draft.now();
         let mut effect = Effect {
             intent: Intent {

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::complete_effect::settle;
 use super::obligation::moved;
+use super::reserve::refuse_revoked;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
 use crate::effect::{Effect, EffectEvent};
@@ -68,6 +69,8 @@ pub struct RetryEffect {
     pub run: RunId,
     /// Effect.
     pub key: EffectKey,
+    /// Its business key and the number of the run's reservation of it; none if it has no business key.
+    pub reserved: Option<(String, u64)>,
     /// Why.
     pub reason: String,
     /// Who says so.
@@ -189,10 +192,14 @@ impl Command for RetryEffect {
     }
 
     fn reads(&self) -> Reads {
-        Reads::rows([RowKey::Effect(self.key.clone())])
+        let revoked = self.reserved.iter().map(|(key, _)| RowKey::Revoked(key.clone()));
+        Reads::rows(revoked.chain([RowKey::Effect(self.key.clone())]))
     }
 
     fn decide(&self, draft: &mut Draft) -> Result<Effect, Refusal> {
+        if let Some((key, number)) = &self.reserved {
+            refuse_revoked(draft, key, *number)?;
+        }
         let next = draft.now();
         let effect = draft.move_effect(&self.key, EffectEvent::Retried { next }, |effect| {
             effect.error_json.clear();

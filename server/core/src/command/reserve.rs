@@ -10,9 +10,10 @@
 
 use super::{Command, Reads};
 use crate::draft::Draft;
+use crate::effect::EffectState;
 use crate::entity::{EntityId, EntityKind};
 use crate::id::{EffectKey, RunId};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Status};
 use crate::row::{Reservation, Row, RowKey};
 
 /// Names a business key.
@@ -94,7 +95,7 @@ impl Command for Reserve {
 }
 
 impl Command for Revoke {
-    /// The effect, if it was written after all: the key stays with it.
+    /// The effect, if it was written after all: the key stays with it unless it failed.
     type Reply = Option<crate::effect::Effect>;
 
     fn entity(&self) -> EntityId {
@@ -109,15 +110,20 @@ impl Command for Revoke {
     }
 
     fn decide(&self, draft: &mut Draft) -> Result<Option<crate::effect::Effect>, Refusal> {
-        if let Ok(effect) = draft.effect(&self.effect) {
-            return Ok(Some(effect.clone()));
+        let effect = draft.effect(&self.effect).ok().cloned();
+        if effect
+            .as_ref()
+            .is_some_and(|effect| effect.state != EffectState::Failed)
+        {
+            return Ok(effect);
         }
+        // One that failed lets go of its key, but could be reopened: then it must reserve anew.
         let key = RowKey::Revoked(self.business_key.clone());
         let known = matches!(draft.row(&key), Some(Row::Revoked(number)) if *number >= self.number);
         if draft.exists() && !known {
             draft.put(key, Row::Revoked(self.number));
         }
-        Ok(None)
+        Ok(effect)
     }
 }
 
@@ -156,5 +162,21 @@ mod tests {
         assert_eq!((again.run.as_str(), again.number), ("a", 2));
         let (seen, _) = reserve(after_a, "b", Some(first));
         assert_eq!(seen, again);
+    }
+}
+
+/// A reservation that somebody else took away: reserve anew.
+pub const RESERVATION_REVOKED: &str = "TAPE-E009";
+
+/// Refuses what stands on the run's reservation `number` of a business key, if that was taken away.
+pub(crate) fn refuse_revoked(draft: &Draft, business_key: &str, number: u64) -> Result<(), Refusal> {
+    match draft.row(&RowKey::Revoked(business_key.to_owned())) {
+        Some(Row::Revoked(revoked)) if *revoked >= number => Err(Refusal::new(
+            Status::Aborted,
+            RESERVATION_REVOKED,
+            format!("Business key {business_key:?} was taken by another run."),
+            "Begin the effect again: it will get that run's effect.",
+        )),
+        _ => Ok(()),
     }
 }
