@@ -11,8 +11,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use tape_core::command::{Range, Reads};
 use tape_core::{Changes, EntityId, Row, RowKey, Snapshot};
-use tape_store::{Chain, Fate};
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tape_store::{Commit, Fate};
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Entities that share a desk only wait a little for each other.
 const DESKS: usize = 1024;
@@ -51,35 +51,34 @@ struct Known {
     last: Accepted,
 }
 
-/// How a change that was accepted ends: durable, or not.
+/// How a change that was accepted ends: durable, or not. Its store tells, also when whoever asked for it is gone.
 #[derive(Clone)]
-pub(crate) struct Accepted(Option<(watch::Receiver<Option<bool>>, Fate)>);
+pub(crate) struct Accepted(Option<Fate>);
 
 impl Accepted {
     /// Nothing is under way.
     pub(crate) const NONE: Self = Self(None);
 
-    /// A change under way, and where its end is told.
-    pub(crate) fn new() -> (watch::Sender<Option<bool>>, Self) {
-        let (ended, end) = watch::channel(None);
-        (ended, Self(Some((end, Fate::default()))))
+    /// A commit under way.
+    pub(crate) fn of(commit: &Commit) -> Self {
+        Self(Some(commit.chain.own.fate()))
     }
 
-    /// What the store is told of this change: that it was decided on `before`.
-    pub(crate) fn after(&self, before: &Self) -> Chain {
-        let fate = |change: &Self| change.0.as_ref().map(|(_, fate)| fate.clone());
-        Chain {
-            before: fate(before),
-            own: fate(self).unwrap_or_default(),
-        }
+    /// What the next change is decided on, for its store.
+    pub(crate) fn fate(self) -> Option<Fate> {
+        self.0
     }
 
     /// Waits for its end. False if it failed, or if nobody can tell any more.
     pub(crate) async fn durable(self) -> bool {
         match self.0 {
-            Some((mut end, _)) => end.wait_for(Option::is_some).await.is_ok_and(|end| *end == Some(true)),
+            Some(fate) => fate.stands().await,
             None => true,
         }
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.as_ref().is_some_and(Fate::is_open)
     }
 }
 
@@ -161,7 +160,7 @@ impl Desk {
     /// Moves the entity on to the state that an accepted change makes.
     pub(crate) fn accepted(&mut self, entity: &EntityId, from: u64, changes: &Changes, bytes: usize, change: Accepted) {
         let Some(copy) = self.copies.get_mut(entity).filter(|copy| copy.version == from) else {
-            self.copies.remove(entity);
+            self.drop_copy(entity);
             return;
         };
         copy.version += 1;
@@ -176,8 +175,8 @@ impl Desk {
         copy.shrink();
         let ended = matches!(copy.rows.get(&RowKey::Head), Some(Some(Row::Run(run))) if !run.state.live());
         if ended {
-            // Nobody will ask for it soon; what is under way is still told to whoever waits for it.
-            self.copies.remove(entity);
+            // Nobody will ask for it soon.
+            self.drop_copy(entity);
         }
     }
 
@@ -194,7 +193,22 @@ impl Desk {
     /// Forgets what failed, so that the next command loads what is stored; what was loaded since is kept.
     pub(crate) fn forget(&mut self, entity: &EntityId, failed: Option<Lineage>) {
         if self.lineage(entity) == failed {
-            self.copies.remove(entity);
+            self.drop_copy(entity);
+        }
+    }
+
+    /// Forgets the rows. What is under way is remembered until it has ended: who loads before that finds what is about to
+    /// be replaced, and a copy of that would never be found out.
+    fn drop_copy(&mut self, entity: &EntityId) {
+        self.lineages += 1;
+        let lineage = Lineage(self.lineages);
+        match self.copies.get_mut(entity) {
+            Some(copy) if copy.last.is_open() => {
+                copy.lineage = lineage;
+                copy.rows.clear();
+                (copy.complete, copy.bytes) = (false, 0);
+            }
+            _ => drop(self.copies.remove(entity)),
         }
     }
 
@@ -202,8 +216,9 @@ impl Desk {
         if self.copies.len() < COPIES_MAX || self.copies.contains_key(entity) {
             return;
         }
-        // Any will do: a copy saves a read, no more.
-        if let Some(victim) = self.copies.keys().next().cloned() {
+        // Any will do that nothing is under way of: such a copy saves a read, no more.
+        let settled = self.copies.iter().find(|(_, copy)| !copy.last.is_open());
+        if let Some(victim) = settled.map(|(victim, _)| victim.clone()) {
             self.copies.remove(&victim);
         }
     }

@@ -133,22 +133,19 @@ impl Engine {
             let reply = decided?;
             let mut commit = Commit::of(&entity, expected, &changes, tenant_of(&after)).map_err(store_error)?;
             let bytes = commit.puts.iter().map(|row| row.body.len()).sum();
-            let (ended, change) = Accepted::new();
-            commit.chain = change.after(&desk.last(&entity));
+            commit.chain.before = desk.last(&entity).fate();
+            let change = Accepted::of(&commit);
             let committing = self.store.submit(commit).await;
             desk.accepted(&entity, expected, &changes, bytes, change);
             // The next command is decided on this state while it is on its way to the disk.
             drop(desk);
             match committing.await {
                 Ok(_) => {
-                    ended.send_replace(Some(true));
                     measure::committed(&changes);
                     self.wakes.committed(&entity, &changes);
                     return Ok(reply);
                 }
                 Err(error) => {
-                    // Told first: whoever waits for it may be holding the desk.
-                    ended.send_replace(Some(false));
                     self.desks.turn(&entity).await.forget(&entity, lineage);
                     if matches!(error, StoreError::InDoubt(_)) && !command.repeatable() {
                         return Err(store_error(error));

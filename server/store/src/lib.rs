@@ -11,7 +11,7 @@ pub mod measure;
 mod schema;
 mod store;
 
-pub use chain::{Chain, Fate};
+pub use chain::{Chain, Ending, Fate};
 pub use decided::{by_status, waits_for};
 pub use error::StoreError;
 pub use schema::{Schema, Step};

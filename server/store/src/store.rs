@@ -195,7 +195,8 @@ pub struct Commit {
 
 impl Commit {
     /// Whether it may be written to an entity at version `found`. If not, it has fallen, and whatever was decided on it.
-    /// A store asks once the commits before this one are decided, and lets those of a batch that fails fall as well.
+    /// A store asks once the commits before this one are decided, and [tells](crate::Ending) the end of each, whether or not
+    /// its maker still waits for it.
     #[must_use]
     pub fn fits(&self, found: u64) -> bool {
         let fits = found == self.expected && !self.chain.has_fallen();

@@ -1,13 +1,15 @@
 //! An agent: decides and acts through the engine, one call at a time, and can be left behind at any of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tape_core::command::begin_effect::{BeginEffect, Known};
 use tape_core::command::begin_run::{LeaseRequest, ResumeRun};
+use tape_core::command::budget::{AdmitBudget, ChargeBudget, SetBudget};
 use tape_core::command::complete_effect::{CompleteEffect, Completion};
 use tape_core::command::decision::RecordDecision;
 use tape_core::command::end_run::EndRun;
+use tape_core::command::timer::SetTimer;
 use tape_core::effect::{Effect, EffectState, Handle, Mode, Semantics};
 use tape_core::lease::Driver;
 use tape_core::run::Ending;
@@ -22,6 +24,12 @@ const LEASE_MS: i64 = 3_000;
 /// Decisions of every run; each is followed by one effect.
 pub(crate) const DECISIONS: i64 = 3;
 
+/// What a run may spend, and what each of its turns costs: the last one does not fit.
+pub(crate) const CAP_MICROS: i64 = 10;
+const TURN_MICROS: i64 = 4;
+/// When a run's timer fires, from its start on.
+const REMIND_AFTER_MS: i64 = 6_000;
+
 /// What agents did in the world, over all of them.
 #[derive(Default)]
 pub(crate) struct Deeds {
@@ -31,6 +39,8 @@ pub(crate) struct Deeds {
     pub(crate) decisions: BTreeMap<(RunId, i64), String>,
     /// Effects whose outcome was acknowledged as confirmed, with their result.
     pub(crate) confirmed: BTreeMap<EffectKey, String>,
+    /// Runs whose timer was acknowledged.
+    pub(crate) timers: BTreeSet<RunId>,
     /// Runs whose ending was acknowledged.
     pub(crate) ended: Vec<RunId>,
     /// What went against the rules.
@@ -52,6 +62,10 @@ enum Step {
     Attach,
     Decide(i64),
     Record(i64, String),
+    Cap,
+    Admit(i64),
+    Charge(i64),
+    Remind,
     Begin(i64),
     Body(i64, EffectKey),
     Complete(i64, EffectKey, String),
@@ -78,6 +92,11 @@ impl Agent {
         }
     }
 
+    /// Whether the next call is one that the network may deliver twice; a body is run by the agent itself.
+    fn repeats(&self) -> bool {
+        !matches!(self.at, Step::Body(..))
+    }
+
     fn driver(&self) -> Driver {
         Driver {
             fence: self.fence,
@@ -88,6 +107,11 @@ impl Agent {
     /// The next call. The same one again where the server does not answer.
     pub(crate) async fn step(&mut self, engine: &Arc<Engine>, fate: &Fate, deeds: &mut Deeds) -> After {
         let held = self.fence;
+        if self.repeats() && fate.strikes(5) {
+            // The network delivers the request twice; only the second answer arrives.
+            let first = self.try_step(engine, fate, deeds).await;
+            drop(first);
+        }
         match self.try_step(engine, fate, deeds).await {
             Ok(Some(next)) => {
                 if let Some(held) = held {
@@ -107,7 +131,7 @@ impl Agent {
     async fn check_fence(&self, engine: &Arc<Engine>, held: u64, deeds: &mut Deeds) {
         let writes = !matches!(
             self.at,
-            Step::Attach | Step::Decide(_) | Step::Body(..) | Step::Wait(..)
+            Step::Attach | Step::Decide(_) | Step::Body(..) | Step::Wait(..) | Step::Cap | Step::Remind
         );
         if !writes {
             return;
@@ -146,13 +170,13 @@ impl Agent {
                     )
                     .await?;
                 self.fence = Some(run.fence);
-                Step::Decide(0)
+                Step::Cap
             }
             Step::Decide(DECISIONS) => Step::End,
             Step::Decide(index) => match engine.decision(&self.run, index).await? {
                 Some(decision) => {
                     self.acknowledge(deeds, index, &decision.response_json);
-                    Step::Begin(index)
+                    Step::Admit(index)
                 }
                 // A model never says the same thing twice.
                 None => Step::Record(index, format!("\"{}\"", fate.below(u64::MAX))),
@@ -170,6 +194,53 @@ impl Agent {
                 };
                 engine.execute(&command, None).await?;
                 self.acknowledge(deeds, index, &answer);
+                Step::Admit(index)
+            }
+            Step::Cap => {
+                let command = SetBudget {
+                    run: self.run.clone(),
+                    usd_cap_micros: CAP_MICROS,
+                    token_cap: 0,
+                };
+                engine.execute(&command, None).await?;
+                Step::Remind
+            }
+            Step::Remind => {
+                let started = engine.run(&self.run).await?.started;
+                let command = SetTimer {
+                    run: self.run.clone(),
+                    id: "reminder".into(),
+                    fire_at: started.after(REMIND_AFTER_MS),
+                    kind: "remind".into(),
+                    payload_json: String::new(),
+                };
+                engine.execute(&command, None).await?;
+                deeds.timers.insert(self.run.clone());
+                Step::Decide(0)
+            }
+            Step::Admit(index) => {
+                let command = AdmitBudget {
+                    run: self.run.clone(),
+                    driver: self.driver(),
+                    request_id: format!("turn {index}"),
+                    usd_micros: TURN_MICROS,
+                    tokens: 0,
+                };
+                if engine.execute(&command, None).await?.admitted {
+                    Step::Charge(index)
+                } else {
+                    Step::Begin(index)
+                }
+            }
+            Step::Charge(index) => {
+                let command = ChargeBudget {
+                    run: self.run.clone(),
+                    driver: self.driver(),
+                    request_id: format!("turn {index}"),
+                    usd_micros: TURN_MICROS,
+                    tokens: 0,
+                };
+                engine.execute(&command, None).await?;
                 Step::Begin(index)
             }
             Step::Begin(index) => {

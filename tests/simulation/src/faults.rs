@@ -48,6 +48,12 @@ impl Fate {
         self.now
             .fetch_add(i64::try_from(ms).unwrap_or_default(), Ordering::Relaxed);
     }
+
+    /// Somebody sets the clock: an hour ahead, or some seconds back.
+    pub(crate) fn jump(&self) {
+        let by = [3_600_000, -5_000, -500][usize::try_from(self.below(3)).unwrap_or_default()];
+        self.now.fetch_add(by, Ordering::Relaxed);
+    }
 }
 
 impl Clock for Fate {
@@ -166,7 +172,8 @@ impl Store for FaultyStore {
     }
 
     fn shared(&self) -> bool {
-        self.inner.shared()
+        // Other servers of the world write to the same memory.
+        true
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

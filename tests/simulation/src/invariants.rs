@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use tape_core::budget::Budget;
 use tape_core::command::Range;
 use tape_core::effect::{Effect, EffectState, Mode, Semantics};
 use tape_core::journal::Kind;
 use tape_core::row::RowKind;
 use tape_core::run::{Run, RunState};
+use tape_core::timer::{Timer, TimerState};
 use tape_core::{EntityId, Entry, Row, RowKey, RunId};
 use tape_store::{Store, codec};
 use tape_store_memory::MemoryStore;
 
-use crate::agent::Deeds;
+use crate::agent::{CAP_MICROS, Deeds};
 use crate::bank::Bank;
 
 /// A run as it is stored.
@@ -20,6 +22,8 @@ pub(crate) struct Stored {
     pub(crate) effects: Vec<Effect>,
     decisions: BTreeMap<i64, String>,
     journal: Vec<Entry>,
+    budget: Option<Budget>,
+    timers: Vec<Timer>,
 }
 
 /// Reads a run past every fault.
@@ -27,14 +31,21 @@ pub(crate) async fn read(store: &MemoryStore, id: &RunId) -> Option<Stored> {
     let entity = EntityId::run(id);
     let all = |kind| Range { kind, last: None };
     let loaded = store
-        .load(&entity, &[], &[all(RowKind::Decision), all(RowKind::Effect)])
+        .load(
+            &entity,
+            &[RowKey::Budget],
+            &[all(RowKind::Decision), all(RowKind::Effect), all(RowKind::Timer)],
+        )
         .await
         .ok()?;
     let (mut run, mut effects, mut decisions) = (None, Vec::new(), BTreeMap::new());
+    let (mut budget, mut timers) = (None, Vec::new());
     for (key, body) in loaded.rows {
         match (key, codec::decode_row(&body).ok()?) {
             (RowKey::Head, Row::Run(head)) => run = Some(*head),
             (_, Row::Effect(effect)) => effects.push(*effect),
+            (_, Row::Budget(found)) => budget = Some(found),
+            (_, Row::Timer(timer)) => timers.push(timer),
             (_, Row::Decision(decision)) => drop(decisions.insert(decision.index, decision.response_json)),
             _ => {}
         }
@@ -50,7 +61,15 @@ pub(crate) async fn read(store: &MemoryStore, id: &RunId) -> Option<Stored> {
         effects,
         decisions,
         journal,
+        budget,
+        timers,
     })
+}
+
+/// Whether all of a run's timers have fired.
+pub(crate) async fn fired(store: &MemoryStore, id: &RunId) -> bool {
+    let stored = read(store, id).await;
+    stored.is_some_and(|stored| stored.timers.iter().all(|timer| timer.state == TimerState::Fired))
 }
 
 /// Everything that is wrong now.
@@ -63,6 +82,7 @@ pub(crate) async fn check(store: &MemoryStore, runs: &[RunId], deeds: &Deeds, ba
         acknowledged_stays(&stored, deeds, &mut wrong);
         journal_tells_the_truth(&stored, &mut wrong);
         one_wire(&stored, bank, &mut wrong);
+        within_the_cap(&stored, &mut wrong);
     }
     wrong
 }
@@ -156,6 +176,37 @@ fn journal_tells_the_truth(stored: &Stored, wrong: &mut Vec<String>) {
                 count(Kind::EffectSent, key)
             ));
         }
+    }
+}
+
+/// Invariant 8: what is spent and reserved stays within the cap, the journal says the same, and no request is charged twice
+/// or holds money after its charge.
+fn within_the_cap(stored: &Stored, wrong: &mut Vec<String>) {
+    let Some(budget) = &stored.budget else { return };
+    let id = &stored.run.id;
+    let held: i64 = budget.reserved.values().map(|held| held.usd_micros).sum();
+    if budget.usd_spent_micros + held > CAP_MICROS {
+        wrong.push(format!("invariant 8: {id} has {budget:?}"));
+    }
+    let mut charged: BTreeMap<String, i64> = BTreeMap::new();
+    for entry in stored.journal.iter().filter(|entry| entry.kind == Kind::BudgetCharged) {
+        let payload: serde_json::Value = serde_json::from_str(&entry.payload_json).unwrap_or_default();
+        let request = payload["request_id"].as_str().unwrap_or_default().to_owned();
+        let micros = payload["usd_micros"].as_i64().unwrap_or_default();
+        if charged.insert(request.clone(), micros).is_some() {
+            wrong.push(format!("invariant 8: {id} was charged twice for {request}"));
+        }
+    }
+    if charged.values().sum::<i64>() != budget.usd_spent_micros {
+        wrong.push(format!(
+            "invariant 5: {id} spent {}, its journal says {charged:?}",
+            budget.usd_spent_micros
+        ));
+    }
+    if let Some(request) = budget.reserved.keys().find(|request| charged.contains_key(*request)) {
+        wrong.push(format!(
+            "invariant 8: {id} holds money for {request}, which was charged"
+        ));
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tape_connector_port::{CompensateAnswer, Connectors, EffectCall, ObligationCall, StatusAnswer};
-use tape_core::RunId;
+use tape_core::{RunId, Time};
 use tape_engine::{Engine, EngineConfig};
-use tape_port::{RecoveryTask, Tape, TimerTask, WorkerError, Workers};
+use tape_port::{Clock as _, RecoveryTask, Tape, TimerTask, WorkerError, Workers};
 use tape_reactors::{Compensation, Identity, Outbox, Reactor, Reconciler, Recovery, Timers, pass};
 use tape_store_memory::MemoryStore;
 use tokio_util::sync::CancellationToken;
@@ -19,13 +19,17 @@ use crate::faults::{Fate, FaultyStore};
 /// How long a claim lasts in the simulation.
 const CLAIM_MS: i64 = 2_000;
 
-/// Runs that somebody should drive.
+/// What the apps were told: runs that somebody should drive, and timers: whose, for when, and when.
 #[derive(Default)]
-pub(crate) struct Calls(Mutex<VecDeque<RunId>>);
+pub(crate) struct Calls(Mutex<VecDeque<RunId>>, Mutex<Vec<(RunId, i64, Time)>>);
 
 impl Calls {
     pub(crate) fn take(&self) -> Option<RunId> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    pub(crate) fn timers(&self) -> MutexGuard<'_, Vec<(RunId, i64, Time)>> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -68,6 +72,7 @@ impl Server {
         let workers: Arc<dyn Workers> = Arc::new(Apps {
             calls: calls.clone(),
             fate: fate.clone(),
+            alive: alive.clone(),
         });
         let identity = Identity {
             owner: format!("server-{number}"),
@@ -124,6 +129,7 @@ impl Server {
 struct Apps {
     calls: Arc<Calls>,
     fate: Arc<Fate>,
+    alive: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -162,7 +168,17 @@ impl Workers for Apps {
         })
     }
 
-    async fn timer(&self, _: &str, app: &str, _: &TimerTask) -> Result<(), WorkerError> {
-        Err(WorkerError::NoWorker { app: app.to_owned() })
+    async fn timer(&self, _: &str, app: &str, task: &TimerTask) -> Result<(), WorkerError> {
+        if self.fate.strikes(20) {
+            return Err(WorkerError::NoWorker { app: app.to_owned() });
+        }
+        self.calls
+            .timers()
+            .push((task.run.clone(), task.fire_at.0, self.fate.now()));
+        if self.fate.strikes(20) {
+            // Acted on, and whoever claimed it dies before it can say so.
+            self.alive.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }

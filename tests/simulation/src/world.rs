@@ -37,7 +37,8 @@ struct World {
     store: Arc<MemoryStore>,
     bank: Arc<Bank>,
     calls: Arc<Calls>,
-    server: Server,
+    servers: Vec<Server>,
+    started: u32,
     crashes: u32,
     runs: Vec<RunId>,
     agents: Vec<Agent>,
@@ -98,13 +99,16 @@ impl World {
         let store = Arc::new(MemoryStore::new());
         let bank = Arc::new(Bank::new(fate.clone()));
         let calls = Arc::new(Calls::default());
-        let server = Server::start(&store, &fate, &bank, &calls, 0);
+        let count = u32::try_from(1 + fate.below(3)).unwrap_or(1);
+        let start = |number| Server::start(&store, &fate, &bank, &calls, number);
+        let servers = (0..count).map(start).collect();
         Self {
             fate,
             store,
             bank,
             calls,
-            server,
+            servers,
+            started: count,
             crashes: 0,
             runs: Vec::new(),
             agents: Vec::new(),
@@ -114,9 +118,10 @@ impl World {
     }
 
     async fn step(&mut self) {
-        if self.server.dead() {
+        for server in self.servers.iter_mut().filter(|server| server.dead()) {
             self.crashes += 1;
-            self.server = Server::start(&self.store, &self.fate, &self.bank, &self.calls, self.crashes);
+            self.started += 1;
+            *server = Server::start(&self.store, &self.fate, &self.bank, &self.calls, self.started);
         }
         if self.runs.len() < usize::try_from(RUNS).unwrap_or_default() {
             self.start_run().await;
@@ -125,11 +130,15 @@ impl World {
         match self.fate.below(10) {
             0..=4 => self.agent_step().await,
             5..=7 => {
-                let index = usize::try_from(self.fate.below(self.server.reactors() as u64)).unwrap_or_default();
-                self.server.pass(index).await;
+                let server = self.any_server();
+                let index = usize::try_from(self.fate.below(server.reactors() as u64)).unwrap_or_default();
+                server.pass(index).await;
             }
             8 => {
                 let ms = [1, 50, 1_000, 4_000][usize::try_from(self.fate.below(4)).unwrap_or_default()];
+                if self.fate.strikes(3) {
+                    self.fate.jump();
+                }
                 // The reconciler waits up to 20 minutes between questions: time has to get there.
                 self.fate.pass_time(if self.fate.cruel.load(Ordering::Relaxed) {
                     ms
@@ -155,7 +164,7 @@ impl World {
             caller: Caller::default(),
             input_json: String::new(),
         };
-        if let Ok(begun) = self.server.engine.execute(&start, None).await {
+        if let Ok(begun) = self.any_server().engine.execute(&start, None).await {
             assert_eq!(begun.run.id, run, "the id follows from the identity");
             self.runs.push(run);
         }
@@ -171,10 +180,9 @@ impl World {
         }
         let index = usize::try_from(self.fate.below(self.agents.len() as u64)).unwrap_or_default();
         // Agents that lost their run go on as ghosts until they find out: that is the test of the fence.
-        if let After::Gone = self.agents[index]
-            .step(&self.server.engine, &self.fate, &mut self.deeds)
-            .await
-        {
+        // Each call goes to whichever server the network leads it to.
+        let engine = self.any_server().engine.clone();
+        if let After::Gone = self.agents[index].step(&engine, &self.fate, &mut self.deeds).await {
             self.agents.swap_remove(index);
         }
     }
@@ -184,15 +192,27 @@ impl World {
             let index = usize::try_from(self.fate.below(self.agents.len() as u64)).unwrap_or_default();
             self.agents.swap_remove(index);
         } else if self.fate.strikes(20) {
-            self.server.alive.store(false, Ordering::Relaxed);
+            self.any_server().alive.store(false, Ordering::Relaxed);
         }
     }
 
     async fn wrong(&self) -> Vec<String> {
-        invariants::check(&self.store, &self.runs, &self.deeds, &self.bank).await
+        let mut wrong = invariants::check(&self.store, &self.runs, &self.deeds, &self.bank).await;
+        for (run, fire_at, now) in self.calls.timers().iter().filter(|(_, fire_at, now)| now.0 < *fire_at) {
+            wrong.push(format!(
+                "invariant 7: a timer of {run} for {fire_at} fired at {}",
+                now.0
+            ));
+        }
+        wrong
     }
 
-    /// Every run has ended.
+    fn any_server(&self) -> &Server {
+        let index = usize::try_from(self.fate.below(self.servers.len() as u64)).unwrap_or_default();
+        &self.servers[index]
+    }
+
+    /// Every run has ended, and every timer that was acknowledged has fired, with somebody having been told.
     async fn at_rest(&self) -> bool {
         for run in &self.runs {
             let ended = invariants::read(&self.store, run).await.is_some_and(|stored| {
@@ -201,7 +221,9 @@ impl World {
                     RunState::Terminal | RunState::Failed | RunState::Stuck
                 )
             });
-            if !ended {
+            let told = self.calls.timers().iter().any(|(of, ..)| of == run);
+            let fired = !self.deeds.timers.contains(run) || (told && invariants::fired(&self.store, run).await);
+            if !ended || !fired {
                 return false;
             }
         }

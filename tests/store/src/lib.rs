@@ -199,7 +199,7 @@ pub async fn a_commit_falls_with_the_one_before_it(store: &dyn Store) {
     let entity = run("a");
     let on = |expected: u64, before: &Commit, value: &str| {
         let mut next = commit(&entity, expected, vec![row("k", value, None)]);
-        next.chain.before = Some(before.chain.own.clone());
+        next.chain.before = Some(before.chain.own.fate());
         next
     };
     store

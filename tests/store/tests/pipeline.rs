@@ -334,6 +334,7 @@ async fn a_business_key_that_was_reserved_and_never_used_is_free() {
     assert!(late.deduplicated && late.owner == b.id);
 }
 
+
 /// The effect under the key, in a form whose failure is definite.
 fn inline(run: &Run) -> BeginEffect {
     BeginEffect {
@@ -414,4 +415,57 @@ async fn a_reservation_that_is_taken_before_the_effect_is_reopened_is_worth_noth
         Err(TapeError::Refused(refusal)) => assert_eq!(refusal.code, RESERVATION_REVOKED),
         other => unreachable!("both could be carried out: {other:?}"),
     }
+
+/// Whoever asked for a write goes away while it is on its way to the disk. What is decided meanwhile may be decided on the state
+/// before it or after it, but once somebody has seen it, nobody is told of the state before.
+#[tokio::test]
+async fn a_write_whose_caller_is_gone_is_not_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(&SqliteConfig::new(folder.path().join("tape.db")))
+        .await
+        .expect("a store");
+    let store: Arc<dyn Store> = Arc::new(store);
+    let engine = engine(store.clone());
+    let name = ValueName {
+        tenant: String::new(),
+        namespace: "n".into(),
+        key: "k".into(),
+    };
+    let write = |guard| WriteValue {
+        name: name.clone(),
+        json: "1".into(),
+        guard,
+        writer: String::new(),
+        request_id: String::new(),
+        token: String::new(),
+    };
+    engine.execute(&write(Guard::Any), None).await.expect("a version");
+    for version in 2..=20 {
+        let (other, command) = (engine.clone(), write(Guard::Any));
+        let mut caller = tokio::task::JoinSet::new();
+        caller.spawn(async move { other.execute(&command, None).await });
+        // Until it is with the store.
+        tokio::task::yield_now().await;
+        caller.shutdown().await;
+        // Refused, on whichever version.
+        engine
+            .execute(&write(Guard::Version(999)), None)
+            .await
+            .expect_err("refused");
+        while engine
+            .value(&name)
+            .await
+            .expect("read")
+            .is_none_or(|value| value.version < version)
+        {
+            tokio::task::yield_now().await;
+        }
+        let refused = engine.execute(&write(Guard::Version(999)), None).await;
+        assert!(
+            matches!(&refused, Err(TapeError::Refused(refusal)) if refusal.version == Some(version)),
+            "at version {version}: {refused:?}"
+        );
+    }
+    store.close().await;
+
 }

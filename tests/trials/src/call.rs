@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
+use tape_proto::v1::ErrorDetail;
 use tape_proto::v1::admin_client::AdminClient;
 use tape_proto::v1::tape_client::TapeClient;
 use tonic::transport::{Channel, Endpoint};
@@ -41,9 +43,21 @@ fn broken(status: &Status) -> bool {
     status.metadata().get_bin(tape_proto::ERROR_DETAIL_TRAILER).is_none()
 }
 
+/// What a refusal says to machines.
+///
+/// # Panics
+/// When it says nothing, or something else.
+#[must_use]
+pub fn detail(status: &Status) -> ErrorDetail {
+    let trailer = status.metadata().get_bin(tape_proto::ERROR_DETAIL_TRAILER);
+    let bytes = trailer.expect("a refusal says more").to_bytes().expect("binary");
+    ErrorDetail::decode(bytes).expect("an ErrorDetail")
+}
+
 /// A client's own connection to one server. It connects anew by itself.
 #[derive(Clone)]
 pub struct Caller {
+    address: String,
     /// The drivers' service.
     pub tape: TapeClient<Channel>,
     /// The operators' service.
@@ -64,8 +78,19 @@ impl Caller {
             .timeout(ANSWER_MAX)
             .connect_lazy();
         Self {
+            address: address.to_owned(),
             tape: TapeClient::new(channel.clone()),
             admin: AdminClient::new(channel).max_decoding_message_size(64 << 20),
         }
+    }
+
+    /// A connection for streams, which may be silent for any time.
+    ///
+    /// # Panics
+    /// Never: the address was one.
+    #[must_use]
+    pub fn following(&self) -> TapeClient<Channel> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).expect("an address");
+        TapeClient::new(endpoint.connect_timeout(Duration::from_secs(2)).connect_lazy())
     }
 }

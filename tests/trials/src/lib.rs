@@ -23,13 +23,17 @@ mod call;
 mod check;
 mod client;
 mod dump;
+mod follower;
+pub mod history;
+pub mod linear;
 mod server;
 mod story;
 
-pub use call::{Answer, Caller};
+pub use call::{Answer, Caller, detail};
 pub use check::{journals_are_whole, keys_are_unique, stories_hold, values_hold};
 pub use client::{Clients, Plan};
 pub use dump::Dump;
+pub use follower::{Follower, Seen};
 pub use server::{Server, store_of_postgres, store_of_sqlite};
 pub use story::{Fact, Story, Values};
 

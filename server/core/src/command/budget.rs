@@ -12,6 +12,9 @@ use crate::lease::Driver;
 use crate::refusal::Refusal;
 use crate::row::{Row, RowKey};
 
+/// What is remembered of a charge: the operation that its request id stands for.
+const CHARGE: &str = "ChargeBudget";
+
 /// Sets the caps. Spent counters stay.
 #[derive(Clone, Debug)]
 pub struct SetBudget {
@@ -103,7 +106,7 @@ impl Command for AdmitBudget {
     }
 
     fn reads(&self) -> Reads {
-        Reads::rows([RowKey::Budget])
+        Reads::rows([RowKey::Budget]).request(&self.request_id)
     }
 
     fn decide(&self, draft: &mut Draft) -> Result<Admitted, Refusal> {
@@ -113,11 +116,9 @@ impl Command for AdmitBudget {
         run.check_driver(&self.driver)?;
         let fence = run.fence;
         let mut budget = budget(draft);
-        if budget
-            .reserved
-            .get(&self.request_id)
-            .is_some_and(|held| held.fence == fence)
-        {
+        let holds = budget.reserved.get(&self.request_id);
+        // A request that comes late, after its charge, must not hold money that nobody will ever give back.
+        if holds.is_some_and(|held| held.fence == fence) || draft.answered(&self.request_id, CHARGE)?.is_some() {
             return Ok(Admitted {
                 admitted: true,
                 reason: String::new(),
@@ -174,7 +175,7 @@ impl Command for ChargeBudget {
         not_negative("tokens", self.tokens)?;
         draft.run(&self.run)?.check_driver(&self.driver)?;
         let mut budget = budget(draft);
-        if draft.answered(&self.request_id, "ChargeBudget")?.is_some() {
+        if draft.answered(&self.request_id, CHARGE)?.is_some() {
             return Ok(budget);
         }
         let held = budget.reserved.remove(&self.request_id);
@@ -186,7 +187,7 @@ impl Command for ChargeBudget {
             "usd_micros": self.usd_micros, "tokens": self.tokens, "request_id": self.request_id, "overrun_usd_micros": overrun,
         });
         draft.journal(&self.run, Note::run(Kind::BudgetCharged, &payload))?;
-        draft.remember(&self.request_id, "ChargeBudget", String::new());
+        draft.remember(&self.request_id, CHARGE, String::new());
         Ok(budget)
     }
 

@@ -69,6 +69,7 @@ impl MemoryStore {
             entity.rows.insert(codec::encode_key(&key), (key, body, hint));
         }
         entity.journal.extend(commit.entries);
+        commit.chain.own.stand();
         Ok(entity.version)
     }
 

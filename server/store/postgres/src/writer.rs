@@ -44,7 +44,12 @@ impl Writer {
             measure::batch("postgres", commits.len(), began.elapsed(), written.is_ok());
             for (index, waiting) in batch.drain(..).enumerate() {
                 let answer = match &written {
-                    Ok(answers) => answers[index].clone(),
+                    Ok(answers) => {
+                        if answers[index].is_ok() {
+                            waiting.commit.chain.own.stand();
+                        }
+                        answers[index].clone()
+                    }
                     Err(error) => {
                         waiting.commit.chain.own.fall();
                         Err(error.clone())

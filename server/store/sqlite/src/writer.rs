@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite, SqliteConnection};
 use tape_core::{EntityId, Time};
-use tape_store::{Commit, Fate, Listing, StoreError, measure};
+use tape_store::{Commit, Listing, StoreError, measure};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -37,7 +37,7 @@ pub(crate) async fn run(
     };
     let mut waiting = Vec::with_capacity(batch_max);
     while queue.recv_many(&mut waiting, batch_max).await > 0 {
-        let fates: Vec<_> = waiting.iter().map(|waiting| waiting.commit.chain.own.clone()).collect();
+        let endings: Vec<_> = waiting.iter().map(|waiting| waiting.commit.chain.own.clone()).collect();
         let (commits, answers): (Vec<_>, Vec<_>) = waiting
             .drain(..)
             .map(|waiting| (waiting.commit, waiting.answer))
@@ -46,13 +46,18 @@ pub(crate) async fn run(
         let written = writer.write(commits).await;
         measure::batch("sqlite", count, began.elapsed(), written.is_ok());
         failing.store(written.is_err(), Ordering::Relaxed);
-        if written.is_err() {
-            fates.iter().for_each(Fate::fall);
-        }
         for (index, answer) in answers.into_iter().enumerate() {
             let told = match &written {
-                Ok(told) => told[index].clone(),
-                Err(error) => Err(error.clone()),
+                Ok(told) => {
+                    if told[index].is_ok() {
+                        endings[index].stand();
+                    }
+                    told[index].clone()
+                }
+                Err(error) => {
+                    endings[index].fall();
+                    Err(error.clone())
+                }
             };
             // A caller that is gone does not need to know; the commit stands.
             drop(answer.send(told));
