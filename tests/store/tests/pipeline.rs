@@ -334,7 +334,6 @@ async fn a_business_key_that_was_reserved_and_never_used_is_free() {
     assert!(late.deduplicated && late.owner == b.id);
 }
 
-
 /// The effect under the key, in a form whose failure is definite.
 fn inline(run: &Run) -> BeginEffect {
     BeginEffect {
@@ -415,6 +414,7 @@ async fn a_reservation_that_is_taken_before_the_effect_is_reopened_is_worth_noth
         Err(TapeError::Refused(refusal)) => assert_eq!(refusal.code, RESERVATION_REVOKED),
         other => unreachable!("both could be carried out: {other:?}"),
     }
+}
 
 /// Whoever asked for a write goes away while it is on its way to the disk. What is decided meanwhile may be decided on the state
 /// before it or after it, but once somebody has seen it, nobody is told of the state before.
@@ -467,5 +467,4 @@ async fn a_write_whose_caller_is_gone_is_not_forgotten() {
         );
     }
     store.close().await;
-
 }

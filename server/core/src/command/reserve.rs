@@ -127,6 +127,22 @@ impl Command for Revoke {
     }
 }
 
+/// A reservation that somebody else took away: reserve anew.
+pub const RESERVATION_REVOKED: &str = "TAPE-E009";
+
+/// Refuses what stands on the run's reservation `number` of a business key, if that was taken away.
+pub(crate) fn refuse_revoked(draft: &Draft, business_key: &str, number: u64) -> Result<(), Refusal> {
+    match draft.row(&RowKey::Revoked(business_key.to_owned())) {
+        Some(Row::Revoked(revoked)) if *revoked >= number => Err(Refusal::new(
+            Status::Aborted,
+            RESERVATION_REVOKED,
+            format!("Business key {business_key:?} was taken by another run."),
+            "Begin the effect again: it will get that run's effect.",
+        )),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,21 +178,5 @@ mod tests {
         assert_eq!((again.run.as_str(), again.number), ("a", 2));
         let (seen, _) = reserve(after_a, "b", Some(first));
         assert_eq!(seen, again);
-    }
-}
-
-/// A reservation that somebody else took away: reserve anew.
-pub const RESERVATION_REVOKED: &str = "TAPE-E009";
-
-/// Refuses what stands on the run's reservation `number` of a business key, if that was taken away.
-pub(crate) fn refuse_revoked(draft: &Draft, business_key: &str, number: u64) -> Result<(), Refusal> {
-    match draft.row(&RowKey::Revoked(business_key.to_owned())) {
-        Some(Row::Revoked(revoked)) if *revoked >= number => Err(Refusal::new(
-            Status::Aborted,
-            RESERVATION_REVOKED,
-            format!("Business key {business_key:?} was taken by another run."),
-            "Begin the effect again: it will get that run's effect.",
-        )),
-        _ => Ok(()),
     }
 }
