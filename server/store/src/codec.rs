@@ -104,22 +104,18 @@ pub fn decode_key(kind: u8, bytes: &[u8]) -> Result<RowKey, StoreError> {
     let eight = || <[u8; 8]>::try_from(bytes).map_err(|_| bad());
     let four = || <[u8; 4]>::try_from(bytes).map_err(|_| bad());
     Ok(match kind {
-        k if k == RowKind::Head as u8 => RowKey::Head,
+        k if k == RowKind::Head as u8 && bytes.is_empty() => RowKey::Head,
         k if k == RowKind::Decision as u8 => RowKey::Decision(i64::from_be_bytes(eight()?)),
         k if k == RowKind::Effect as u8 => RowKey::Effect(EffectKey(text()?)),
         k if k == RowKind::Obligation as u8 => RowKey::Obligation(i64::from_be_bytes(eight()?)),
         k if k == RowKind::Gate as u8 => {
-            let (name, index) = bytes
-                .len()
-                .checked_sub(5)
-                .map(|at| bytes.split_at(at))
-                .ok_or_else(bad)?;
+            let (name, index) = bytes.split_last_chunk().ok_or_else(bad)?;
+            let name = name.strip_suffix(&[0]).ok_or_else(bad)?;
             let name = String::from_utf8(name.to_vec()).map_err(|_| bad())?;
-            let index = <[u8; 4]>::try_from(&index[1..]).map_err(|_| bad())?;
-            RowKey::Gate(name, u32::from_be_bytes(index))
+            RowKey::Gate(name, u32::from_be_bytes(*index))
         }
         k if k == RowKind::Timer as u8 => RowKey::Timer(text()?),
-        k if k == RowKind::Budget as u8 => RowKey::Budget,
+        k if k == RowKind::Budget as u8 && bytes.is_empty() => RowKey::Budget,
         k if k == RowKind::Lease as u8 => RowKey::Lease(u32::from_be_bytes(four()?)),
         k if k == RowKind::Confirmed as u8 => RowKey::Confirmed(u32::from_be_bytes(four()?)),
         k if k == RowKind::Request as u8 => RowKey::Request(text()?),
@@ -168,6 +164,21 @@ mod tests {
         for key in keys {
             let (kind, bytes) = encode_key(&key);
             assert_eq!(decode_key(kind, &bytes).unwrap(), key);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_quite_a_key_are_refused() {
+        let gate = encode_key(&RowKey::Gate("approval".into(), 3)).1;
+        let separator = gate.len() - 5;
+        let other = [&gate[..separator], &[1], &gate[separator + 1..]].concat();
+        for (kind, bytes) in [
+            (RowKind::Head, &[0][..]),
+            (RowKind::Budget, b"x"),
+            (RowKind::Gate, &other),
+            (RowKind::Gate, &gate[separator + 1..]),
+        ] {
+            assert!(decode_key(kind as u8, bytes).is_err(), "{kind:?} {bytes:?}");
         }
     }
 

@@ -177,7 +177,10 @@ impl Command for SendSignal {
             },
             (None, None) => Gate {
                 name: self.gate.clone(),
-                index: u32::try_from(gates.len()).unwrap_or(u32::MAX),
+                // The first that nobody has awaited: a gate that is resolved keeps what it was resolved with.
+                index: (0..)
+                    .find(|index| gates.iter().all(|gate| gate.index != *index))
+                    .unwrap_or(u32::MAX),
                 payload_json: String::new(),
                 opened: None,
                 resolution: Some(Resolution::Signal(self.resolution_json.clone())),

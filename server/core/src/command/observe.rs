@@ -6,7 +6,7 @@ use super::complete_effect::settle;
 use super::obligation::register;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
-use crate::effect::{Effect, EffectEvent, EffectState, Handle};
+use crate::effect::{Effect, EffectEvent, EffectState, Handle, Mode};
 use crate::entity::EntityId;
 use crate::id::{EffectKey, RunId};
 use crate::journal::Kind;
@@ -110,7 +110,9 @@ impl Command for ClaimCheck {
             EffectState::Unknown(doubt) if doubt.next <= now => {}
             // An inline effect whose driver never said how it ended.
             EffectState::Pending { .. }
-                if effect.due().is_some_and(|due| due.at <= now) && effect.claim().is_none() =>
+                if effect.intent.mode == Mode::Inline
+                    && effect.due().is_some_and(|due| due.at <= now)
+                    && effect.claim().is_none() =>
             {
                 let doubt = Effect::doubt("its driver never said how it ended", now);
                 let effect = draft.move_effect(&self.key, EffectEvent::Unanswered(doubt), |_| ())?;

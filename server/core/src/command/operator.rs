@@ -7,7 +7,7 @@ use super::obligation::moved;
 use super::reserve::refuse_revoked;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
-use crate::effect::{Effect, EffectEvent};
+use crate::effect::{Effect, EffectEvent, EffectState};
 use crate::entity::EntityId;
 use crate::id::{EffectKey, RunId};
 use crate::journal::Kind;
@@ -91,6 +91,10 @@ impl Command for Redrive {
     fn decide(&self, draft: &mut Draft) -> Result<Run, Refusal> {
         let now = draft.now();
         let run = draft.run_mut(&self.run)?;
+        if run.cancelled.is_some() {
+            // Also where it is FAILED or STUCK since, by its compensation: nobody could drive it.
+            run.check_live()?;
+        }
         let from = run.state.name();
         run.apply(RunEvent::Redriven)?;
         run.ended = None;
@@ -117,6 +121,18 @@ impl Command for ResolveEffect {
     fn decide(&self, draft: &mut Draft) -> Result<Effect, Refusal> {
         check_name("reason", &self.reason)?;
         check_payload("response_json", &self.response_json)?;
+        let said = json!({ "code": "resolved", "message": self.reason }).to_string();
+        let effect = draft.effect(&self.key)?;
+        let as_asked = match effect.state {
+            EffectState::Confirmed => {
+                self.confirmed && effect.external_ref == self.external_ref && effect.response_json == self.response_json
+            }
+            EffectState::Failed => !self.confirmed && effect.error_json == said,
+            _ => false,
+        };
+        if as_asked {
+            return Ok(effect.clone());
+        }
         let event = EffectEvent::SettledAs {
             confirmed: self.confirmed,
         };
@@ -125,7 +141,7 @@ impl Command for ResolveEffect {
                 effect.external_ref.clone_from(&self.external_ref);
                 effect.response_json.clone_from(&self.response_json);
             } else {
-                effect.error_json = json!({ "code": "resolved", "message": self.reason }).to_string();
+                effect.error_json = said;
             }
         })?;
         let kind = if self.confirmed {

@@ -1,0 +1,18 @@
+//! What comes over the wire and out of the store, damaged: a decoder refuses it or reads it, and never panics.
+//!
+//! ```text
+//! seeds (valid) ─ mutate ─▶ bytes ─▶ target ─▶ panics if the decoder does wrong
+//! ```
+//!
+//! Each target is a function of bytes. `cargo test` feeds it a bounded number of mutations from a fixed seed; `fuzz/` gives
+//! the same functions to cargo-fuzz, which looks for as long as one lets it.
+
+#![allow(clippy::panic, reason = "a target panics to say what is wrong")]
+
+mod connectors;
+pub mod message;
+pub mod mutate;
+pub mod rpc;
+pub mod seeds;
+pub mod targets;
+mod valid;
