@@ -521,6 +521,7 @@ impl Kept {
             }
             Step::Retry(e) => {
                 let command = RetryEffect {
+                    reserved: None,
                     run,
                     key: key(e),
                     reason: "again".into(),
