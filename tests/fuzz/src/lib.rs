@@ -4,8 +4,8 @@
 //! seeds (valid) ─ mutate ─▶ bytes ─▶ target ─▶ panics if the decoder does wrong
 //! ```
 //!
-//! Each target is a function of bytes. `cargo test` feeds it a bounded number of mutations from a fixed seed; `fuzz/` gives
-//! the same functions to cargo-fuzz, which looks for as long as one lets it.
+//! Each target is a function of bytes, as a coverage-guided fuzzer wants it; `cargo test` feeds it a bounded number of
+//! mutations from a fixed seed.
 
 #![allow(clippy::panic, reason = "a target panics to say what is wrong")]
 

@@ -79,18 +79,6 @@ pub fn predicates() -> Vec<Vec<u8>> {
     ])
 }
 
-/// Projects' files.
-#[must_use]
-pub fn projects() -> Vec<Vec<u8>> {
-    texts(&[
-        include_str!("../../../server/cli/templates/adk-python/tape.yaml"),
-        "apiVersion: tape.dev/v1\nkind: TapeProject\nproject: {name: p}\ntape: {retention: {terminal: 30d, failed: 12h}}\n",
-        "apiVersion: tape.dev/v1\nkind: TapeProject\nproject: &a {name: \"${NAME:-p}\"}\nagent: {app_name: *a}\ntenancy:\n  mode: single\n",
-        "tape:\n  reactors:\n    outbox: {enabled: true, interval_ms: 18446744073709551615, concurrency: 0x1, lease_ttl_ms: 1e3}\n",
-        "tape:\n  connectors:\n    strict: false\n    bank:\n      source: b.wasm\n      grants: {hosts: [{host: h, private: true}], secrets: {s: {env: E}}}\n      limits: {timeout_ms: 1}\n",
-    ])
-}
-
 fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }

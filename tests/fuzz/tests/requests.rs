@@ -77,6 +77,14 @@ async fn any_bytes_as_a_request_give_a_status() {
             method.path,
             message.escape_ascii()
         );
+        // A message that is one may be refused, but is no fault of the server; what is not even a message, tonic calls INTERNAL.
+        let damaged = round % 3 == 0;
+        assert!(
+            damaged || code != Some(Code::Internal),
+            "{} on b\"{}\"",
+            method.path,
+            message.escape_ascii()
+        );
         *answered.entry(code).or_insert(0) += 1;
     }
     println!("{answered:?}");
