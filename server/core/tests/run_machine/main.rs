@@ -11,17 +11,31 @@ mod steps;
 
 use kept::Kept;
 use proptest::prelude::*;
-use steps::{Step, step};
+use steps::{Step, dispatch, spending, step};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_run_keeps_its_promises_whatever_is_asked(steps in prop::collection::vec(step(), 1..120)) {
-        let mut kept = Kept::new();
-        kept.step(&Step::Begin(0));
-        for step in &steps {
-            kept.step(step);
-        }
+        ask(&steps);
+    }
+
+    #[test]
+    fn nothing_goes_twice_however_it_is_dispatched(steps in prop::collection::vec(dispatch(), 1..80)) {
+        ask(&steps);
+    }
+
+    #[test]
+    fn no_cap_is_passed_however_it_is_spent(steps in prop::collection::vec(spending(), 1..40)) {
+        ask(&steps);
+    }
+}
+
+fn ask(steps: &[Step]) {
+    let mut kept = Kept::new();
+    kept.step(&Step::Begin(0));
+    for step in steps {
+        kept.step(step);
     }
 }

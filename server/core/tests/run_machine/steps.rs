@@ -210,6 +210,23 @@ pub fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Nothing but dispatching and asking, so that marks, claims that run out and answers meet often.
+pub fn dispatch() -> impl Strategy<Value = Step> {
+    prop_oneof![1 => Just(Step::Pass(60_000)), 8 => of_effects()]
+}
+
+/// Nothing but spending, under a cap that is soon reached.
+pub fn spending() -> impl Strategy<Value = Step> {
+    let request = || prop::option::weighted(0.8, 0..4_u8);
+    prop_oneof![
+        1 => (100..300_i64).prop_map(Step::SetBudget),
+        4 => (request(), 0..200_i64, fence()).prop_map(|(r, n, f)| Step::Admit(r, n, f)),
+        1 => (request(), 0..50_i64, fence()).prop_map(|(r, n, f)| Step::Charge(r, n, f)),
+        1 => Just(Step::Lose(0)),
+        1 => Just(Step::Begin(0)),
+    ]
+}
+
 const EFFECTS: u8 = 4;
 const TIMERS: u8 = 4;
 
