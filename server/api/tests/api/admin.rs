@@ -277,7 +277,7 @@ async fn only_failed_and_stuck_runs_are_reopened_and_only_with_a_reason() {
     refused(
         admin.redrive(redrive(&gone, "please")).await,
         Code::FailedPrecondition,
-        "TAPE-R003",
+        "TAPE-R004",
     );
 }
 
