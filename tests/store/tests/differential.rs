@@ -314,13 +314,17 @@ fn effect(run: &RunId, driver: Driver, n: u8) -> BeginEffect {
         call_index: i32::from(n % 2),
         request_json: "{}".into(),
         custom_key: String::new(),
-        semantics: if n % 2 == 0 {
+        semantics: if n.is_multiple_of(2) {
             Semantics::NonIdempotent
         } else {
             Semantics::Idempotent
         },
         mode: Mode::Outbox,
-        business_key: if n % 2 == 0 { "invoice".into() } else { String::new() },
+        business_key: if n.is_multiple_of(2) {
+            "invoice".into()
+        } else {
+            String::new()
+        },
         connector: "bank".into(),
         operation: "wire".into(),
         scope: String::new(),
