@@ -60,7 +60,7 @@ fn a_run_that_nobody_drives_waits_and_can_be_cancelled() {
     let again = dev.tape(&["redrive", id]);
     let refused = String::from_utf8_lossy(&again.stderr).into_owned();
     assert_eq!(again.status.code(), Some(1));
-    assert!(refused.contains("TAPE-R003"), "{refused}");
+    assert!(refused.contains("TAPE-R004"), "{refused}");
 }
 
 #[test]
