@@ -17,7 +17,14 @@ pub struct Budget {
     pub tokens_spent: i64,
     /// Reserved and not yet charged, by request id.
     pub reserved: BTreeMap<String, Reservation>,
+    /// Why requests were refused last, by request id: the same refusal again is no news. Of the newest drivers' requests
+    /// only, so many at most.
+    #[serde(default)]
+    pub refused: BTreeMap<String, String>,
 }
+
+/// Refusals that are remembered. One that is forgotten is journalled once more, no more than that.
+const REFUSED_MAX: usize = 32;
 
 /// What one admitted and not yet charged request holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +59,21 @@ impl Budget {
             ));
         }
         None
+    }
+
+    /// Remembers why a request was refused. False if that is known already. A request without identity is always news.
+    pub fn remember_refused(&mut self, request_id: &str, reason: &str) -> bool {
+        if request_id.is_empty() {
+            return true;
+        }
+        if self.refused.get(request_id).is_some_and(|known| known == reason) {
+            return false;
+        }
+        if self.refused.len() >= REFUSED_MAX {
+            self.refused.pop_first();
+        }
+        self.refused.insert(request_id.to_owned(), reason.to_owned());
+        true
     }
 
     /// Lets go of what drivers before `fence` reserved and never charged.

@@ -44,8 +44,11 @@ impl Resolution {
     }
 }
 
+/// How the names of the timers begin that time gates out: nobody else may use such a name.
+pub const TIMEOUT_TIMER_PREFIX: &str = "gate-timeout:";
+
 /// The id of the timer that guards an await.
 #[must_use]
 pub fn timeout_timer_id(name: &str, index: u32) -> String {
-    format!("gate-timeout:{name}:{index}")
+    format!("{TIMEOUT_TIMER_PREFIX}{name}:{index}")
 }

@@ -366,21 +366,27 @@ impl Run {
     /// # Errors
     /// ABORTED if a newer driver owns the run, whatever its state; FAILED_PRECONDITION if the run has ended.
     pub fn check_driver(&self, driver: &Driver) -> Result<(), Refusal> {
-        match driver.fence {
-            Some(fence) if fence != self.fence => {
-                return Err(self.fenced_off(&format!("fence {fence} is not in force")));
-            }
-            None if self.fenced => {
-                return Err(self.fenced_off("the driver in force sends its fence, and this write has none"));
-            }
-            _ => {}
-        }
+        self.check_fence(driver)?;
         if let (RunState::Running(lease), Some(owner)) = (&self.state, &driver.owner)
             && *owner != lease.owner
         {
             return Err(self.fenced_off(&format!("{owner:?} does not hold the lease")));
         }
         self.check_live()
+    }
+
+    /// Checks that no newer driver owns the run, whatever its state.
+    ///
+    /// # Errors
+    /// ABORTED.
+    pub fn check_fence(&self, driver: &Driver) -> Result<(), Refusal> {
+        match driver.fence {
+            Some(fence) if fence != self.fence => Err(self.fenced_off(&format!("fence {fence} is not in force"))),
+            None if self.fenced => {
+                Err(self.fenced_off("the driver in force sends its fence, and this write has none"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks that the run has not ended.

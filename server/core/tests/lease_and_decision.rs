@@ -1,10 +1,12 @@
-//! The lease and the decision, every state x event: what their commands make of each.
+//! The lease, the decision and the ending, every state x event: what their commands make of each.
 
 use tape_core::command::begin_run::{LeaseRequest, ResumeRun};
 use tape_core::command::decision::RecordDecision;
+use tape_core::command::end_run::EndRun;
 use tape_core::command::recovery::{ClaimRecovery, LoseLease};
+use tape_core::command::timer::SetTimer;
 use tape_core::lease::{Driver, Lease};
-use tape_core::run::{Caller, Run, RunState};
+use tape_core::run::{Caller, CompensationPolicy, Ending, Run, RunState};
 use tape_core::{Command, Context, Draft, Row, RowKey, RunIdentity, Snapshot, Time};
 
 const NOW: Time = Time(1_000);
@@ -129,4 +131,59 @@ fn every_decision_meets_every_recording() {
 
     let mut draft = Draft::new(recorded, Context::default());
     assert_eq!(record("2").decide(&mut draft).unwrap_err().code, "TAPE-D001");
+}
+
+#[test]
+fn every_state_meets_every_ending() {
+    // The run is at fence 2. Columns: EndRun FAILED under fence 2, under fence 1, without a fence.
+    let table = [
+        ("driven", RunState::Runnable, ["FAILED 2", "TAPE-R002", "TAPE-R002"]),
+        ("ended so", RunState::Failed, ["FAILED 2", "TAPE-R002", "FAILED 2"]),
+        ("ended well", RunState::Terminal, ["TAPE-R003", "TAPE-R002", "TAPE-R002"]),
+        // A driver that gives up leaves what is being undone alone; who ends that comes from outside.
+        (
+            "compensated",
+            RunState::Compensating {
+                policy: CompensationPolicy::StopAtStuck,
+                next: NOW,
+            },
+            ["TAPE-R003", "TAPE-R002", "FAILED 2"],
+        ),
+    ];
+    for (name, state, expected) in table {
+        let mut run = run(None);
+        (run.fence, run.state) = (2, state);
+        let end = |fence| EndRun {
+            run: run.id.clone(),
+            driver: Driver { fence, owner: None },
+            ending: Ending::Failed,
+            detail_json: String::new(),
+        };
+        let found = [Some(2), Some(1), None].map(|fence| after(&run, &end(fence)));
+        assert_eq!(found, expected, "{name}");
+    }
+    let mut run = run(None);
+    (run.fence, run.state) = (2, RunState::Terminal);
+    let end = |fence| EndRun {
+        run: run.id.clone(),
+        driver: Driver { fence, owner: None },
+        ending: Ending::Terminal,
+        detail_json: String::new(),
+    };
+    let found = [Some(2), Some(1), None].map(|fence| after(&run, &end(fence)));
+    assert_eq!(found, ["TERMINAL 2", "TAPE-R002", "TAPE-R002"], "only a driver ends a run well");
+}
+
+#[test]
+fn a_timer_of_somebody_has_no_name_of_a_gates_timeout() {
+    let run = run(None);
+    let set = |id: &str| SetTimer {
+        run: run.id.clone(),
+        id: id.into(),
+        fire_at: Time(2_000),
+        kind: "mine".into(),
+        payload_json: String::new(),
+    };
+    assert_eq!(after(&run, &set("gate-timeout:approval:0")), "TAPE-V001");
+    assert_eq!(after(&run, &set("approval")), "RUNNABLE 1");
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::desk::{Accepted, Desk, Desks, Lineage};
 use crate::measure;
-use crate::wake::Wakes;
+use crate::wake::{News, Wakes};
 
 /// How often a command is decided anew because its entity moved on, before the caller is told to try again.
 const DECIDE_MAX: u32 = 64;
@@ -34,7 +34,7 @@ pub struct Engine {
     pub(crate) luck: Arc<dyn Luck>,
     pub(crate) connectors: Arc<dyn Connectors>,
     pub(crate) config: EngineConfig,
-    pub(crate) wakes: Wakes,
+    pub(crate) wakes: Arc<Wakes>,
     desks: Desks,
 }
 
@@ -54,7 +54,7 @@ impl Engine {
             luck,
             connectors,
             config,
-            wakes: Wakes::new(),
+            wakes: Arc::new(Wakes::new()),
             desks: Desks::new(),
         }
     }
@@ -135,17 +135,19 @@ impl Engine {
             let bytes = commit.puts.iter().map(|row| row.body.len()).sum();
             commit.chain.before = desk.last(&entity).fate();
             let change = Accepted::of(&commit);
+            let fate = commit.chain.own.fate();
             let committing = self.store.submit(commit).await;
             desk.accepted(&entity, expected, &changes, bytes, change);
             // The next command is decided on this state while it is on its way to the disk.
             drop(desk);
+            let news = News::new(&self.wakes, &entity, changes, fate);
             match committing.await {
                 Ok(_) => {
-                    measure::committed(&changes);
-                    self.wakes.committed(&entity, &changes);
+                    news.tell();
                     return Ok(reply);
                 }
                 Err(error) => {
+                    news.never_mind();
                     self.desks.turn(&entity).await.forget(&entity, lineage);
                     if matches!(error, StoreError::InDoubt(_)) && !command.repeatable() {
                         return Err(store_error(error));

@@ -1,11 +1,15 @@
 //! Waking whoever waits for a commit: reactors, and those who follow a run. A wake-up carries no data.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use tape_core::{Changes, DueKind, EntityId, EntityKind, Time};
-use tape_store::Heard;
+use tape_store::{Fate, Heard};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
+
+use crate::measure;
 
 /// Followers that fall further behind than this read the store again; they lose nothing.
 const FEED_BUFFER: usize = 1024;
@@ -105,6 +109,62 @@ impl Wakes {
     /// Entities whose journal grew, and values with a new version, from now on.
     pub(crate) fn follow(&self) -> broadcast::Receiver<EntityId> {
         self.commits.subscribe()
+    }
+}
+
+/// Whom a commit wakes once it is durable, also when whoever asked for it is gone by then: its work would lie until a
+/// reactor looks by itself.
+pub(crate) struct News(Option<Untold>);
+
+struct Untold {
+    wakes: Arc<Wakes>,
+    entity: EntityId,
+    changes: Changes,
+    fate: Fate,
+}
+
+impl News {
+    /// Of a commit that was accepted.
+    pub(crate) fn new(wakes: &Arc<Wakes>, entity: &EntityId, changes: Changes, fate: Fate) -> Self {
+        Self(Some(Untold {
+            wakes: Arc::clone(wakes),
+            entity: entity.clone(),
+            changes,
+            fate,
+        }))
+    }
+
+    /// It is durable.
+    pub(crate) fn tell(mut self) {
+        if let Some(untold) = self.0.take() {
+            untold.tell();
+        }
+    }
+
+    /// It failed.
+    pub(crate) fn never_mind(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Untold {
+    fn tell(&self) {
+        measure::committed(&self.changes);
+        self.wakes.committed(&self.entity, &self.changes);
+    }
+}
+
+impl Drop for News {
+    fn drop(&mut self) {
+        let Some(untold) = self.0.take() else { return };
+        // The store tells the end of each commit, at the latest when it closes: this ends with it.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                if untold.fate.clone().stands().await {
+                    untold.tell();
+                }
+            });
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod shared;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::NoConnectors;
 use tape_core::command::begin_effect::{BeginEffect, Known};
@@ -12,12 +13,13 @@ use tape_core::command::complete_effect::{CompleteEffect, Completion};
 use tape_core::command::decision::RecordDecision;
 use tape_core::command::operator::RetryEffect;
 use tape_core::command::reserve::{BusinessKey, RESERVATION_REVOKED, Reserve, Revoke};
+use tape_core::command::timer::SetTimer;
 use tape_core::command::value::{Guard, WriteValue};
 use tape_core::effect::{Mode, Semantics};
 use tape_core::lease::Driver;
 use tape_core::run::{Caller, Run};
 use tape_core::value::{VERSIONS_KEPT, ValueName};
-use tape_core::{EntityId, RowKey, RunIdentity, Time};
+use tape_core::{DueKind, EntityId, RowKey, RunIdentity, Time};
 use tape_engine::{Engine, EngineConfig, ValueFeed};
 use tape_port::{Clock, Luck, TapeError};
 use tape_store::Store;
@@ -465,6 +467,37 @@ async fn a_write_whose_caller_is_gone_is_not_forgotten() {
             matches!(&refused, Err(TapeError::Refused(refusal)) if refusal.version == Some(version)),
             "at version {version}: {refused:?}"
         );
+    }
+    store.close().await;
+}
+
+/// The same, but it is work: whoever does it is told, and need not find it by looking now and then.
+#[tokio::test]
+async fn work_whose_caller_is_gone_wakes_its_reactor() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(&SqliteConfig::new(folder.path().join("tape.db")))
+        .await
+        .expect("a store");
+    let store: Arc<dyn Store> = Arc::new(store);
+    let engine = engine(store.clone());
+    let run = begin(&engine, "a").await;
+    for n in 0..20 {
+        let mut told = engine.watch_due(DueKind::Timers);
+        let command = SetTimer {
+            run: run.id.clone(),
+            id: format!("timer-{n}"),
+            fire_at: Time(1_000),
+            kind: "mine".into(),
+            payload_json: String::new(),
+        };
+        let other = engine.clone();
+        let mut caller = tokio::task::JoinSet::new();
+        caller.spawn(async move { other.execute(&command, None).await });
+        // Until it is with the store.
+        tokio::task::yield_now().await;
+        caller.shutdown().await;
+        let waking = tokio::time::timeout(Duration::from_secs(20), told.changed()).await;
+        waking.expect("nobody was woken").expect("the engine is there");
     }
     store.close().await;
 }

@@ -128,6 +128,15 @@ impl Command for AdmitBudget {
         // What former drivers reserved and never charged is free again.
         budget.lapse(fence);
         let refused = budget.refuse(self.usd_micros, self.tokens);
+        if let Some(reason) = &refused
+            && !budget.remember_refused(&self.request_id, reason)
+        {
+            return Ok(Admitted {
+                admitted: false,
+                reason: reason.clone(),
+                budget,
+            });
+        }
         let reserves = refused.is_none() && !self.request_id.is_empty();
         if reserves {
             let held = Reservation {
@@ -136,6 +145,7 @@ impl Command for AdmitBudget {
                 fence,
             };
             budget.reserved.insert(self.request_id.clone(), held);
+            budget.refused.remove(&self.request_id);
         }
         draft.put(RowKey::Budget, Row::Budget(budget.clone()));
         let kind = if refused.is_none() {

@@ -50,11 +50,17 @@ impl Command for EndRun {
         let now = draft.now();
         let run = draft.run(&self.run)?;
         let wanted = RunState::from(self.ending);
+        let outside = self.driver.fence.is_none() && self.ending != Ending::Terminal;
         match &run.state {
-            // The same request again.
-            state if *state == wanted => return Ok(run.clone()),
-            // What ends a compensation comes from outside and has no fence.
-            RunState::Compensating { .. } => {}
+            // The same request again, from whoever ended it: a driver, or who ended a compensation from outside.
+            state if *state == wanted => {
+                if !outside {
+                    run.check_fence(&self.driver)?;
+                }
+                return Ok(run.clone());
+            }
+            // What ends a compensation comes from outside and has no fence. A driver that gives up must not end it half-way.
+            RunState::Compensating { .. } if self.driver.fence.is_none() => {}
             _ => run.check_driver(&self.driver)?,
         }
         let run = draft.run_mut(&self.run)?;

@@ -240,6 +240,15 @@ impl Command for SettleObligation {
             )
             .held_by(&claim.owner, u64::from(obligation.attempts)));
         }
+        if let (Some(owner), ObligationState::Pending { .. }) = (&self.owner, &obligation.state) {
+            // Its claim is over: somebody had the obligation since and gave it back, and may have undone it himself.
+            return Err(Refusal::new(
+                Status::Aborted,
+                "TAPE-O003",
+                format!("Obligation {} is not claimed by {owner:?} any more.", self.seq),
+                "Stop: record nothing. Claim it again to work on it.",
+            ));
+        }
         if let (None, ObligationState::Pending { .. }) = (&self.owner, &obligation.state) {
             // A plain client may settle without having claimed: its word counts as the claim.
             moved(

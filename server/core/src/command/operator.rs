@@ -15,7 +15,7 @@ use crate::json::{check_name, check_payload};
 use crate::obligation::{Obligation, ObligationEvent, ObligationState};
 use crate::refusal::Refusal;
 use crate::row::RowKey;
-use crate::run::{Run, RunEvent, Wake};
+use crate::run::{Run, RunEvent, RunState, Wake};
 
 /// Reopens a FAILED or STUCK run, or makes a live one due now.
 #[derive(Clone, Debug)]
@@ -94,6 +94,10 @@ impl Command for Redrive {
         if run.cancelled.is_some() {
             // Also where it is FAILED or STUCK since, by its compensation: nobody could drive it.
             run.check_live()?;
+        }
+        if run.state == RunState::Runnable && run.wake.tries == 0 && run.wake.next <= now {
+            // It is due now already: the same request again, or somebody was faster.
+            return Ok(run.clone());
         }
         let from = run.state.name();
         run.apply(RunEvent::Redriven)?;
@@ -217,6 +221,11 @@ impl Command for RetryEffect {
             refuse_revoked(draft, key, *number)?;
         }
         let next = draft.now();
+        let effect = draft.effect(&self.key)?;
+        if matches!(effect.state, EffectState::Pending { next: at } if at <= next) && effect.error_json.is_empty() {
+            // It is due now already: the same request again.
+            return Ok(effect.clone());
+        }
         let effect = draft.move_effect(&self.key, EffectEvent::Retried { next }, |effect| {
             effect.error_json.clear();
         })?;

@@ -7,6 +7,7 @@ use super::{Command, Reads};
 use crate::draft::{Draft, Note};
 use crate::effect::EffectState;
 use crate::entity::EntityId;
+use crate::gate::TIMEOUT_TIMER_PREFIX;
 use crate::id::RunId;
 use crate::journal::Kind;
 use crate::json::{check_name, check_payload, not_found};
@@ -90,6 +91,14 @@ impl Command for SetTimer {
 
     fn decide(&self, draft: &mut Draft) -> Result<Timer, Refusal> {
         check_name("timer_id", &self.id)?;
+        if self.id.starts_with(TIMEOUT_TIMER_PREFIX) {
+            return Err(Refusal::invalid(
+                "timer_id",
+                &self.id,
+                format!("timer_id begins with {TIMEOUT_TIMER_PREFIX:?}: so do the timers of gates alone."),
+                "Give the timer another name.",
+            ));
+        }
         check_name("kind", &self.kind)?;
         check_payload("payload_json", &self.payload_json)?;
         draft.run(&self.run)?;

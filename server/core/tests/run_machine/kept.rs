@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tape_core::budget::Budget;
 use tape_core::effect::{Effect, EffectState, Semantics};
 use tape_core::journal::Kind;
-use tape_core::obligation::ObligationState;
+use tape_core::obligation::{Obligation, ObligationState};
 use tape_core::run::{Run, RunState};
 use tape_core::timer::TimerState;
 use tape_core::{Command, Context, Draft, EffectKey, Entry, Refusal, Row, RowKey, RunId, RunIdentity, Snapshot, Time};
@@ -71,6 +71,13 @@ impl Kept {
         match self.rows.get(&RowKey::Budget) {
             Some(Row::Budget(budget)) => budget.clone(),
             _ => Budget::default(),
+        }
+    }
+
+    pub fn obligation(&self, seq: i64) -> Option<&Obligation> {
+        match self.rows.get(&RowKey::Obligation(seq)) {
+            Some(Row::Obligation(obligation)) => Some(obligation),
+            _ => None,
         }
     }
 

@@ -18,6 +18,7 @@ use tape_core::command::timer::{CancelTimer, ClaimTimer, FireTimer, ReleaseTimer
 use tape_core::effect::{EffectState, Handle, Mode, Semantics};
 use tape_core::gate::timeout_timer_id;
 use tape_core::lease::Driver;
+use tape_core::obligation::ObligationState;
 use tape_core::run::{Caller, CompensationPolicy, Ending, RunState};
 use tape_core::timer::{KIND_RECONCILE, KIND_REDRIVE};
 use tape_core::{Command, EffectKey, Refusal, RowKey, Time};
@@ -407,7 +408,7 @@ impl Kept {
             }
             Step::Redrive => {
                 let reason = "again".into();
-                either(self.ask(&Redrive { run, reason }, &Again::Counts));
+                either(self.ask(&Redrive { run, reason }, &same()));
             }
             step @ (Step::SetBudget(_) | Step::Admit(..) | Step::Charge(..)) => self.spend(&step),
             step @ (Step::Register(_) | Step::ClaimUndo(..) | Step::SettleUndo(..) | Step::ResolveUndo(..)) => {
@@ -431,14 +432,10 @@ impl Kept {
             ending,
             detail_json: String::new(),
         };
-        let state = self.head().map(|run| run.state.clone());
-        // Who ends a compensation has no fence, and neither has who repeats it.
-        let fenced = !matches!(state, Some(RunState::Compensating { .. })) && state != Some(ending.into());
-        if fenced {
-            self.drive(fence, &command, &same());
-        } else {
-            either(self.ask(&command, &Again::Quiet));
-        }
+        let compensated = matches!(self.head().map(|run| &run.state), Some(RunState::Compensating { .. }));
+        let reply = self.drive(fence, &command, &same());
+        // A driver that gives up does not end what is being undone: that is for who comes from outside, without a fence.
+        assert!(!(compensated && fence != Fence::None && reply.is_some()), "{reply:?}");
     }
 
     fn touch(&mut self, step: &Step) {
@@ -548,7 +545,7 @@ impl Kept {
                     .effect(&key(e))
                     .is_some_and(|effect| effect.state == EffectState::Failed);
                 // A person opens a new attempt, and only on what is known to have failed.
-                if self.ask(&command, &Again::Counts).is_ok() && failed {
+                if self.ask(&command, &same()).is_ok() && failed {
                     self.marked.remove(&key(e));
                 }
             }
@@ -642,6 +639,7 @@ impl Kept {
             }
             Step::SettleUndo(n, o, outcome) => {
                 let ends = matches!(outcome, Undone::Compensated { .. } | Undone::Stuck { .. });
+                let was = self.obligation(seq(n)).map(|obligation| obligation.state.clone());
                 let command = SettleObligation {
                     run,
                     seq: seq(n),
@@ -649,7 +647,12 @@ impl Kept {
                     outcome,
                     evidence_json: String::new(),
                 };
-                either(self.ask(&command, &if ends { same() } else { Again::Counts }));
+                let reply = self.ask(&command, &if ends { same() } else { Again::Counts });
+                // Who says that it has the obligation has it, or is told that it has not.
+                if let (Some(owner), Some(ObligationState::Pending { .. })) = (&command.owner, was) {
+                    let code = reply.err().map(|refusal| refusal.code);
+                    assert_eq!(code, Some("TAPE-O003"), "{owner} has no claim");
+                }
             }
             Step::ResolveUndo(n, compensated) => {
                 let command = ResolveObligation {
@@ -757,8 +760,10 @@ impl Kept {
                     tokens: amount,
                 };
                 let before = self.rows.get(&RowKey::Budget).cloned();
+                // Refused or granted: the same request is no news. One without identity is another each time.
+                let again = if r.is_none() { Again::Counts } else { same() };
                 let admitted = self
-                    .drive(fence, &command, &Again::Counts)
+                    .drive(fence, &command, &again)
                     .is_some_and(|reply| reply.admitted);
                 if !admitted || before.as_ref() == self.rows.get(&RowKey::Budget) {
                     return;
@@ -770,10 +775,6 @@ impl Kept {
                 let fits = |cap: i64, sum: i64| cap == 0 || sum <= cap;
                 assert!(fits(after.usd_cap_micros, after.usd_spent_micros + usd), "{after:?}");
                 assert!(fits(after.token_cap, after.tokens_spent + tokens), "{after:?}");
-                if r.is_some() {
-                    // Granted: the same request finds its reservation.
-                    either(self.ask(&command, &same()));
-                }
             }
             Step::Charge(r, amount, fence) => {
                 let command = ChargeBudget {
