@@ -382,9 +382,7 @@ impl Run {
     pub fn check_fence(&self, driver: &Driver) -> Result<(), Refusal> {
         match driver.fence {
             Some(fence) if fence != self.fence => Err(self.fenced_off(&format!("fence {fence} is not in force"))),
-            None if self.fenced => {
-                Err(self.fenced_off("the driver in force sends its fence, and this write has none"))
-            }
+            None if self.fenced => Err(self.fenced_off("the driver in force sends its fence, and this write has none")),
             _ => Ok(()),
         }
     }

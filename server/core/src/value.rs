@@ -39,8 +39,6 @@ pub struct Value {
     pub writer: String,
     /// Whether this version is a deletion.
     pub deleted: bool,
-    /// The request that wrote it.
-    pub request: String,
 }
 
 impl ValueName {

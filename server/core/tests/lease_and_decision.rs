@@ -139,7 +139,11 @@ fn every_state_meets_every_ending() {
     let table = [
         ("driven", RunState::Runnable, ["FAILED 2", "TAPE-R002", "TAPE-R002"]),
         ("ended so", RunState::Failed, ["FAILED 2", "TAPE-R002", "FAILED 2"]),
-        ("ended well", RunState::Terminal, ["TAPE-R003", "TAPE-R002", "TAPE-R002"]),
+        (
+            "ended well",
+            RunState::Terminal,
+            ["TAPE-R003", "TAPE-R002", "TAPE-R002"],
+        ),
         // A driver that gives up leaves what is being undone alone; who ends that comes from outside.
         (
             "compensated",
@@ -171,7 +175,11 @@ fn every_state_meets_every_ending() {
         detail_json: String::new(),
     };
     let found = [Some(2), Some(1), None].map(|fence| after(&run, &end(fence)));
-    assert_eq!(found, ["TERMINAL 2", "TAPE-R002", "TAPE-R002"], "only a driver ends a run well");
+    assert_eq!(
+        found,
+        ["TERMINAL 2", "TAPE-R002", "TAPE-R002"],
+        "only a driver ends a run well"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tape_core::run::Run;
 use tape_core::timer::Timer;
 use tape_core::{DueKind, EffectKey, EntityId, Row, RowKey, RunId, Snapshot, Time};
 use tape_port::{DueItem, DueWork, TapeError};
-use tape_store::{DueQuery, ListQuery, Position, codec, waits_for};
+use tape_store::{DueQuery, ListQuery, Listing, Position, codec, waits_for};
 
 use crate::engine::{Engine, store_error};
 
@@ -48,6 +48,21 @@ pub struct Page<T> {
 
 /// Most runs on one page.
 const PAGE_MAX: u32 = 1000;
+/// Most runs that are looked at for one page. Status and time are indexed, all else is looked for in what they leave: a page
+/// of something rare ends here, with what was found and a place to go on from, so that no request costs more than this.
+const LOOKED_AT_MAX: u32 = 20_000;
+
+impl RunFilter {
+    fn names(&self, listing: &Listing) -> bool {
+        let is = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        is(&self.tenant, &listing.tenant) && is(&self.app, &listing.app) && is(&self.user, &listing.user)
+    }
+
+    fn labels(&self, run: &Run) -> bool {
+        let mut wanted = self.labels.iter();
+        wanted.all(|(key, value)| run.caller.labels.get(key) == Some(value))
+    }
+}
 
 impl Engine {
     async fn run_snapshot(&self, run: &RunId, reads: &Reads) -> Result<Snapshot, TapeError> {
@@ -139,7 +154,7 @@ impl Engine {
         Ok(snapshot.rows.remove(&key))
     }
 
-    /// Runs, newest first.
+    /// Runs, newest first. A page can be shorter than `limit`, even empty, and have a next one: of something rare among much.
     ///
     /// # Errors
     /// [`TapeError::Unavailable`].
@@ -149,33 +164,33 @@ impl Engine {
         } else {
             filter.limit.min(PAGE_MAX)
         };
+        let narrow =
+            filter.tenant.is_some() || filter.app.is_some() || filter.user.is_some() || !filter.labels.is_empty();
+        let chunk = if narrow { PAGE_MAX } else { limit };
         let mut query = ListQuery {
-            tenant: filter.tenant.clone(),
-            app: filter.app.clone(),
-            user: filter.user.clone(),
             statuses: filter.statuses.clone(),
             created_until: filter.created_until,
             after: filter.after.clone(),
-            ..ListQuery::all(EntityKind::Run, limit)
+            ..ListQuery::all(EntityKind::Run, chunk)
         };
         let mut items = Vec::new();
-        // Labels are not indexed: pages are read until one is full of runs that have them.
+        let mut looked_at = 0;
         loop {
             let listed = self.store.list(&query).await.map_err(store_error)?;
-            let full = listed.len() == limit as usize;
+            looked_at += chunk;
+            let more = listed.len() == chunk as usize;
             for found in listed {
                 query.after = Some(Position {
                     created: found.listing.created,
                     id: found.id,
                 });
+                if !filter.names(&found.listing) {
+                    continue;
+                }
                 let Row::Run(run) = codec::decode_row(&found.head).map_err(store_error)? else {
                     continue;
                 };
-                if filter
-                    .labels
-                    .iter()
-                    .all(|(key, value)| run.caller.labels.get(key) == Some(value))
-                {
+                if filter.labels(&run) {
                     items.push(*run);
                 }
                 if items.len() == limit as usize {
@@ -185,8 +200,11 @@ impl Engine {
                     });
                 }
             }
-            if !full {
-                return Ok(Page { items, next: None });
+            if !more || looked_at >= LOOKED_AT_MAX {
+                return Ok(Page {
+                    items,
+                    next: query.after.filter(|_| more),
+                });
             }
         }
     }

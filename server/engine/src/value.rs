@@ -59,7 +59,6 @@ impl Engine {
             guard,
             writer,
             request_id,
-            token: self.fresh(),
         };
         self.execute(&command, None).await
     }
@@ -79,11 +78,7 @@ impl Engine {
     /// # Errors
     /// INVALID_ARGUMENT for a bad name.
     pub async fn delete_value(&self, name: ValueName, request_id: String) -> Result<Deleted, TapeError> {
-        let command = DeleteValue {
-            name,
-            request_id,
-            token: self.fresh(),
-        };
+        let command = DeleteValue { name, request_id };
         self.execute(&command, None).await
     }
 }

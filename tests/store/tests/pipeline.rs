@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use shared::NoConnectors;
 use tape_core::command::begin_effect::{BeginEffect, Known};
-use tape_core::command::begin_run::{BeginRun, LeaseRequest, ResumeRun};
+use tape_core::command::begin_run::{BeginRun, LeaseRequest, ResumeRun, StartRun};
 use tape_core::command::complete_effect::{CompleteEffect, Completion};
 use tape_core::command::decision::RecordDecision;
 use tape_core::command::operator::RetryEffect;
@@ -20,7 +20,7 @@ use tape_core::lease::Driver;
 use tape_core::run::{Caller, Run};
 use tape_core::value::{VERSIONS_KEPT, ValueName};
 use tape_core::{DueKind, EntityId, RowKey, RunIdentity, Time};
-use tape_engine::{Engine, EngineConfig, ValueFeed};
+use tape_engine::{Engine, EngineConfig, RunFilter, ValueFeed};
 use tape_port::{Clock, Luck, TapeError};
 use tape_store::Store;
 use tape_store_memory::MemoryStore;
@@ -219,7 +219,6 @@ async fn values_written_at_once_are_all_watched_and_the_oldest_are_gone() {
                 guard: Guard::Any,
                 writer: String::new(),
                 request_id: String::new(),
-                token: format!("t-{n}"),
             };
             engine.execute(&write, None).await.expect("a version").version
         });
@@ -439,7 +438,6 @@ async fn a_write_whose_caller_is_gone_is_not_forgotten() {
         guard,
         writer: String::new(),
         request_id: String::new(),
-        token: String::new(),
     };
     engine.execute(&write(Guard::Any), None).await.expect("a version");
     for version in 2..=20 {
@@ -500,4 +498,40 @@ async fn work_whose_caller_is_gone_wakes_its_reactor() {
         waking.expect("nobody was woken").expect("the engine is there");
     }
     store.close().await;
+}
+
+/// Apps and labels are not indexed: what is rare is found all the same, page by page, and no page looks at everything.
+#[tokio::test]
+async fn a_page_of_something_rare_has_an_end() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let engine = engine(store.clone());
+    let rare = begin_as(&engine, "a", "rare").await;
+    for n in 0..20_500 {
+        let command = StartRun {
+            identity: RunIdentity {
+                app: "common".into(),
+                invocation: format!("i-{n}"),
+                ..RunIdentity::default()
+            },
+            caller: Caller::default(),
+            input_json: String::new(),
+        };
+        engine.execute(&command, None).await.expect("a run");
+    }
+    let mut filter = RunFilter {
+        app: Some(rare.identity.app.clone()),
+        ..RunFilter::default()
+    };
+    let first = engine.list_runs(&filter).await.expect("a page");
+    assert!(first.next.is_some(), "everything was looked at");
+    let (mut found, mut pages) = (first.items, 1);
+    filter.after = first.next;
+    while filter.after.is_some() {
+        let page = engine.list_runs(&filter).await.expect("a page");
+        found.extend(page.items);
+        filter.after = page.next;
+        pages += 1;
+    }
+    let ids: Vec<_> = found.iter().map(|run| &run.id).collect();
+    assert_eq!((ids, pages), (vec![&rare.id], 2));
 }

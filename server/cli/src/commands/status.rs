@@ -129,11 +129,13 @@ fn status_named(name: &str) -> anyhow::Result<RunStatus> {
     })
 }
 
-/// One page, or all of them.
+/// As many as are shown, or all of them. A page of something rare may be short and have a next one.
 async fn runs(client: &TapeClient, filter: &RunFilter, all: bool) -> anyhow::Result<Vec<Run>> {
     let mut page = client.list_runs(filter).await?;
     let mut runs = page.items;
-    while all && let Some(after) = page.next {
+    while (all || runs.len() <= SHOWN)
+        && let Some(after) = page.next
+    {
         let after = Some(after);
         page = client
             .list_runs(&RunFilter {

@@ -25,8 +25,6 @@ pub struct WriteValue {
     pub writer: String,
     /// The same id again gives the recorded answer; empty = every request is a new one.
     pub request_id: String,
-    /// The server's own name for this request: a commit without an answer is decided anew, and must not write twice.
-    pub token: String,
 }
 
 /// Deletes a value: a version too.
@@ -36,8 +34,6 @@ pub struct DeleteValue {
     pub name: ValueName,
     /// As in [`WriteValue`].
     pub request_id: String,
-    /// As in [`WriteValue`].
-    pub token: String,
 }
 
 /// What must be in force for a write to be taken.
@@ -93,9 +89,6 @@ impl Command for WriteValue {
             return self.repeated(answer);
         }
         let current = head(draft);
-        if let Some(written) = current.filter(|value| ours(value, &self.token)) {
-            return Ok(written.clone());
-        }
         self.guard.check(current)?;
         let value = Value {
             name: self.name.clone(),
@@ -104,7 +97,6 @@ impl Command for WriteValue {
             at: draft.now(),
             writer: self.writer.clone(),
             deleted: false,
-            request: self.token.clone(),
         };
         append(draft, &value);
         let written = Written {
@@ -132,7 +124,6 @@ impl WriteValue {
                 at: written.at,
                 writer: written.writer,
                 deleted: false,
-                request: String::new(),
             }),
             _ => Err(Refusal::invalid(
                 "request_id",
@@ -169,12 +160,6 @@ impl Command for DeleteValue {
         }
         let current = head(draft);
         let in_force = version(current);
-        if current.is_some_and(|value| ours(value, &self.token)) {
-            return Ok(Deleted {
-                deleted: true,
-                version: in_force,
-            });
-        }
         let deleted = current.is_some_and(|value| !value.deleted);
         let answer = Deleted {
             deleted,
@@ -188,7 +173,6 @@ impl Command for DeleteValue {
                 at: draft.now(),
                 writer: String::new(),
                 deleted: true,
-                request: self.token.clone(),
             };
             append(draft, &value);
             // Deleting nothing changes nothing: it needs no memory.
@@ -267,10 +251,6 @@ fn version(current: Option<&Value>) -> u64 {
     current.map_or(0, |value| value.version)
 }
 
-fn ours(value: &Value, token: &str) -> bool {
-    !token.is_empty() && value.request == token
-}
-
 fn text(answer: &impl Serialize) -> String {
     serde_json::to_string(answer).unwrap_or_default()
 }
@@ -325,7 +305,6 @@ mod tests {
                 guard: Guard::of(if_version),
                 writer: format!("w-{json}"),
                 request_id: request_id.into(),
-                token: format!("t-{}", self.requests),
             };
             self.run(&command).0
         }
@@ -335,7 +314,6 @@ mod tests {
             let command = DeleteValue {
                 name: name(),
                 request_id: request_id.into(),
-                token: format!("t-{}", self.requests),
             };
             self.run(&command).0.unwrap()
         }
@@ -392,23 +370,6 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_without_an_answer_does_not_write_twice() {
-        let mut key = Key::default();
-        let write = WriteValue {
-            name: name(),
-            json: "1".into(),
-            guard: Guard::Absent,
-            writer: String::new(),
-            request_id: String::new(),
-            token: "t".into(),
-        };
-        let first = key.run(&write).0.unwrap();
-        let (again, changes) = key.run(&write);
-        assert_eq!(again.unwrap(), first);
-        assert!(changes.is_empty());
-    }
-
-    #[test]
     fn the_history_is_bounded() {
         let mut key = Key::default();
         for _ in 0..VERSIONS_KEPT + 5 {
@@ -437,7 +398,6 @@ mod tests {
                 ..name()
             },
             request_id: String::new(),
-            token: String::new(),
         };
         assert_eq!(key.run(&nameless).0.unwrap_err().field, Some("key"));
     }

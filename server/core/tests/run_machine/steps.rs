@@ -762,9 +762,7 @@ impl Kept {
                 let before = self.rows.get(&RowKey::Budget).cloned();
                 // Refused or granted: the same request is no news. One without identity is another each time.
                 let again = if r.is_none() { Again::Counts } else { same() };
-                let admitted = self
-                    .drive(fence, &command, &again)
-                    .is_some_and(|reply| reply.admitted);
+                let admitted = self.drive(fence, &command, &again).is_some_and(|reply| reply.admitted);
                 if !admitted || before.as_ref() == self.rows.get(&RowKey::Budget) {
                     return;
                 }
