@@ -17,6 +17,7 @@ mod connectors;
 mod description;
 mod error;
 mod evidence;
+mod none;
 pub mod verdict;
 
 pub use answer::{CompensateAnswer, DispatchAnswer, Doubt, Failure, FailureKind, ObserveAnswer, Receipt, StatusAnswer};
@@ -25,4 +26,5 @@ pub use connectors::{Called, ConnectorInfo, Connectors, Mark, MarkRefused, Unmar
 pub use description::{Asks, Description, HostAsk, Operation, SecretAsk, Semantics, Supports};
 pub use error::ConnectorError;
 pub use evidence::{Evidence, Exchange, Progress};
+pub use none::NoConnectors;
 pub use verdict::{Broke, BrokeKind, CompensateOutcome, GuestEnd, Outcome};

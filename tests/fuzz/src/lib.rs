@@ -9,7 +9,6 @@
 
 #![allow(clippy::panic, reason = "a target panics to say what is wrong")]
 
-mod connectors;
 pub mod message;
 pub mod mutate;
 pub mod rpc;

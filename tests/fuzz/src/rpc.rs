@@ -8,6 +8,7 @@ use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Full};
 use prost::bytes::Bytes;
 use tape_api::{ServerInfo, Services, Tenancy, WorkerHub};
+use tape_connector_port::NoConnectors;
 use tape_core::Time;
 use tape_engine::{Engine, EngineConfig};
 use tape_port::{Clock, Luck};
@@ -16,8 +17,6 @@ use tape_store_memory::MemoryStore;
 use tonic::Code;
 use tonic::service::Routes;
 use tower_service::Service as _;
-
-use crate::connectors::NoConnectors;
 
 /// How long an answer may take; what waits for something is asked to wait no longer. Under paused time it costs nothing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3_600);

@@ -1,15 +1,13 @@
 //! The same commands over each of the three stores, at random from a seed: the answers, the journals, the rows, the listings
 //! and the work that waits are the same, whatever keeps them.
 
-mod shared;
-
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use shared::NoConnectors;
+use tape_connector_port::NoConnectors;
 use tape_core::command::begin_effect::{BeginEffect, Known};
 use tape_core::command::begin_run::{BeginRun, LeaseRequest};
 use tape_core::command::budget::{AdmitBudget, SetBudget};

@@ -1,12 +1,10 @@
 //! Commands on one run, many at once, over real stores: each is decided on the state that the one before it leaves, and
 //! none is answered before it is durable.
 
-mod shared;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::NoConnectors;
+use tape_connector_port::NoConnectors;
 use tape_core::command::begin_effect::{BeginEffect, Known};
 use tape_core::command::begin_run::{BeginRun, LeaseRequest, ResumeRun, StartRun};
 use tape_core::command::complete_effect::{CompleteEffect, Completion};

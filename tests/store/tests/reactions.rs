@@ -1,8 +1,6 @@
 //! Reactions over real stores: whatever dies and however many servers look, an event makes one task, and claiming a few of
 //! many reads a few.
 
-mod shared;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -11,7 +9,7 @@ use async_trait::async_trait;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
-use shared::NoConnectors;
+use tape_connector_port::NoConnectors;
 use tape_core::command::Range;
 use tape_core::command::begin_run::{BeginRun, LeaseRequest};
 use tape_core::command::decision::RecordDecision;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use prost::Message;
 use tape_api::{HubConfig, ServerInfo, Services, Tenancy, WorkerHub};
 use tape_connector_port::{
-    Called, CompensateOutcome, ConnectorError, ConnectorInfo, Connectors, Description, EffectCall, Mark,
+    Called, CompensateOutcome, ConnectorError, ConnectorInfo, Connectors, Description, EffectCall, Mark, NoConnectors,
     ObligationCall, ObserveAnswer, Outcome, StatusAnswer, Supports,
 };
 use tape_core::{DueKind, Time};
@@ -95,47 +95,40 @@ impl Connectors for Bank {
     async fn dispatch(
         &self,
         name: &str,
-        _: Option<&str>,
-        _: &EffectCall,
-        _: &dyn Mark,
+        version: Option<&str>,
+        effect: &EffectCall,
+        mark: &dyn Mark,
     ) -> Result<Called<Outcome>, ConnectorError> {
-        Err(uncalled(name))
+        NoConnectors.dispatch(name, version, effect, mark).await
     }
 
     async fn status_check(
         &self,
         name: &str,
-        _: Option<&str>,
-        _: &EffectCall,
-        _: &str,
+        version: Option<&str>,
+        effect: &EffectCall,
+        reference: &str,
     ) -> Result<Called<StatusAnswer>, ConnectorError> {
-        Err(uncalled(name))
+        NoConnectors.status_check(name, version, effect, reference).await
     }
 
     async fn observe(
         &self,
         name: &str,
-        _: Option<&str>,
-        _: &EffectCall,
+        version: Option<&str>,
+        effect: &EffectCall,
     ) -> Result<Called<ObserveAnswer>, ConnectorError> {
-        Err(uncalled(name))
+        NoConnectors.observe(name, version, effect).await
     }
 
     async fn compensate(
         &self,
         name: &str,
-        _: Option<&str>,
-        _: &ObligationCall,
-        _: &dyn Mark,
+        version: Option<&str>,
+        obligation: &ObligationCall,
+        mark: &dyn Mark,
     ) -> Result<Called<CompensateOutcome>, ConnectorError> {
-        Err(uncalled(name))
-    }
-}
-
-fn uncalled(name: &str) -> ConnectorError {
-    ConnectorError::Unsupported {
-        name: name.to_owned(),
-        what: "being called in this test".to_owned(),
+        NoConnectors.compensate(name, version, obligation, mark).await
     }
 }
 

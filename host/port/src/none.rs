@@ -1,12 +1,13 @@
-//! A server without connectors: whatever is dispatched is refused.
+//! No connectors at all.
 
-use async_trait::async_trait;
-use tape_connector_port::{
+use crate::{
     Called, CompensateOutcome, ConnectorError, ConnectorInfo, Connectors, Description, EffectCall, Mark,
     ObligationCall, ObserveAnswer, Outcome, StatusAnswer,
 };
+use async_trait::async_trait;
 
-/// A server without connectors.
+/// A server without connectors: whatever it is asked to call is unknown.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct NoConnectors;
 
 #[async_trait]
