@@ -13,13 +13,15 @@ PYTHON := $(VENV)/bin/python
 DEMO_FLAGS ?=
 # The bench's own flags: make bench BENCH_FLAGS='--only durable --seconds 2'
 BENCH_FLAGS ?=
+# How long each fuzz target runs.
+FUZZ_SECONDS ?= 10
 
 # The virtual environment of the shell must not stand in for the one that is made here.
 unexport VIRTUAL_ENV
 
 RELEASE := $(CARGO_TARGET_DIR)/release
 
-.PHONY: help demo bench build test test-rust test-connectors test-python lint tools tools-test python
+.PHONY: help demo bench build test test-fuzz test-rust test-connectors test-python lint tools tools-test python
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,7 +59,7 @@ tools: ## Check that this machine has what is needed, and say how to get what is
 tools-test:
 	@.ci/tools test
 
-test: tools-test lint test-connectors test-rust test-python ## Everything that is checked
+test: tools-test lint test-connectors test-rust test-python test-fuzz ## Everything that is checked
 
 lint: tools ## Formatting and clippy
 	cargo fmt --all --check
@@ -65,6 +67,9 @@ lint: tools ## Formatting and clippy
 
 test-rust: tools-test build python ## All Rust tests; those end to end kill real processes
 	TAPE_PYTHON="$(PYTHON)" cargo test --locked --workspace
+
+test-fuzz: tools ## Fuzz, guided by coverage and briefly, what decodes bytes from the wire and from the store
+	.ci/fuzz $(FUZZ_SECONDS)
 
 test-connectors: tools ## Build the connectors as components, and test them
 	cd connectors && cargo fmt --all --check
