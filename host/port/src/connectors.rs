@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CompensateOutcome, ConnectorError, Description, EffectCall, Evidence, ObligationCall, ObserveAnswer, Outcome,
-    StatusAnswer,
+    CompensateOutcome, ConnectorError, ConnectorState, Description, EffectCall, Evidence, ObligationCall,
+    ObserveAnswer, Outcome, StatusAnswer,
 };
 
 /// The mark before the byte: the host calls it before the first unsafe request of a call is written.
@@ -56,7 +56,7 @@ pub struct ConnectorInfo {
     pub description: Description,
     /// Calls that ended since this version was loaded, whatever their outcome.
     pub calls: u64,
-    /// Calls among them that ended by a trap, a timeout, a limit or a breach.
+    /// Calls among them that ended by a trap, a timeout, a limit or a breach, or in which the upstream never answered.
     pub failures: u64,
     pub last_error: Option<String>,
 }
@@ -70,6 +70,11 @@ pub struct ConnectorInfo {
 pub trait Connectors: Send + Sync {
     /// The active version of every connector, by tenant and name.
     fn list(&self) -> Vec<ConnectorInfo>;
+
+    /// How each version that calls may reach is doing in this process. Empty where nobody counts.
+    fn states(&self) -> Vec<ConnectorState> {
+        Vec::new()
+    }
 
     /// The active version's description; None if there is no such connector.
     fn describe(&self, tenant: &str, name: &str) -> Option<Description>;

@@ -1,4 +1,4 @@
-//! Why a connector could not be asked at all. In every case here nothing left the sandbox.
+//! Why a connector could not be asked at all. In every case here nothing left the sandbox, and nothing was tried: it costs no attempt.
 
 use thiserror::Error;
 

@@ -18,6 +18,7 @@ mod description;
 mod error;
 mod evidence;
 mod none;
+mod state;
 pub mod verdict;
 
 pub use answer::{CompensateAnswer, DispatchAnswer, Doubt, Failure, FailureKind, ObserveAnswer, Receipt, StatusAnswer};
@@ -27,4 +28,5 @@ pub use description::{Asks, Description, HostAsk, Operation, SecretAsk, Semantic
 pub use error::ConnectorError;
 pub use evidence::{Evidence, Exchange, Progress};
 pub use none::NoConnectors;
+pub use state::{Circuit, CircuitState, ConnectorState};
 pub use verdict::{Broke, BrokeKind, CompensateOutcome, GuestEnd, Outcome};

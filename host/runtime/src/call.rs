@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tape_connector_port::{Broke, BrokeKind, ConnectorError, EffectCall, Evidence, GuestEnd, Mark};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
@@ -22,8 +21,8 @@ use crate::registry::Loaded;
 use crate::sandbox::Sandbox;
 use crate::secrets::Vault;
 
-/// How long a call waits for its turn before it is told that the connector is busy.
-const TURN_WAIT: Duration = Duration::from_secs(1);
+/// How long a call that found no room in the pool of instances is asked to stay away.
+const ROOM_WAIT: Duration = Duration::from_secs(1);
 /// What is copied between host and guest beyond one body: headers, payload, answer.
 const COPY_SLACK_BYTES: usize = 4 * 1024 * 1024;
 /// Requests end this long before the call does, at most a tenth of it, so that the guest can still answer.
@@ -85,17 +84,16 @@ where
     W: Declare<A> + Send,
     A: Send,
 {
-    loaded
-        .breaker
-        .enter(Instant::now())
-        .map_err(|resting| ConnectorError::CircuitOpen {
+    let pass = loaded.breaker.enter(Instant::now()).map_err(|resting| {
+        loaded.lane.count_refusal();
+        ConnectorError::CircuitOpen {
             name: loaded.name.to_string(),
             failures: resting.failures,
             retry_after_ms: millis(resting.retry_after),
             last_error: resting.last_error,
-        })?;
-    let _connectors_turn = turn(loaded, &loaded.permits, "limits.concurrent_calls").await?;
-    let _hosts_turn = turn(loaded, &shared.slots, "the host's calls_max").await?;
+        }
+    })?;
+    let _admitted = loaded.lane.enter(&shared.lanes).await?;
     // Calls that never wait would otherwise keep timers from firing.
     tokio::task::yield_now().await;
     let _ticking = shared.ticker.tick();
@@ -143,14 +141,22 @@ where
             Err(breach) => GuestEnd::Broke(broke(BrokeKind::Breach, breach, &tail)),
         },
         Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => {
-            return Err(busy(loaded, "the host's instance pool"));
+            return Err(loaded.lane.refuse("the host's pool of instances", ROOM_WAIT));
         }
         Ok(Err(error)) => GuestEnd::Broke(explain(&error, exceeded, timeout_text(loaded, &question), &tail)),
     };
-    Ok(Ended {
-        end: settle(loaded, &egress, end, question.effect),
-        evidence,
-    })
+    let end = match end {
+        GuestEnd::Answer(answer) => GuestEnd::Answer(answer),
+        GuestEnd::Broke(broke) => GuestEnd::Broke(named(broke, &loaded.name, &egress.vault)),
+    };
+    // That a caller had less time than the connector may take is nobody's failure.
+    let ran_out = Instant::now() >= egress.deadline && question.effect.is_some_and(|effect| effect.deadline_ms > 0);
+    match failure(&end, &recorder) {
+        Some(_) if ran_out => drop(pass),
+        Some(failure) => pass.failed(failure, Instant::now(), shared.clock.now_ms()),
+        None => pass.answered(shared.clock.now_ms()),
+    }
+    Ok(Ended { end, evidence })
 }
 
 /// A path is the guest's text like any other.
@@ -199,22 +205,6 @@ fn store(shared: &Shared, loaded: &Loaded, egress: Arc<Egress>, tail: &Tail, dea
     store
 }
 
-async fn turn<'a>(loaded: &Loaded, permits: &'a Semaphore, limit: &str) -> Result<SemaphorePermit<'a>, ConnectorError> {
-    match timeout(TURN_WAIT, permits.acquire()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        Ok(Err(_)) | Err(_) => Err(busy(loaded, limit)),
-    }
-}
-
-fn busy(loaded: &Loaded, limit: &str) -> ConnectorError {
-    let retry_after_ms = millis(TURN_WAIT);
-    ConnectorError::Overloaded {
-        name: loaded.name.to_string(),
-        limit: limit.to_owned(),
-        retry_after_ms,
-    }
-}
-
 /// When the call ends, and how long before that its requests do.
 fn deadline(shared: &Shared, loaded: &Loaded, effect: Option<&EffectCall>) -> (Instant, Duration) {
     let mut left_ms = loaded.limits.timeout_ms;
@@ -226,26 +216,22 @@ fn deadline(shared: &Shared, loaded: &Loaded, effect: Option<&EffectCall>) -> (I
     (Instant::now() + left, LAST_WORDS_MAX.min(left / 10))
 }
 
-/// Clears the reason of a broken call, and remembers how the call ended. That a caller had less time than the connector may take is not
-/// the connector's failure.
-fn settle<A>(loaded: &Loaded, egress: &Egress, end: GuestEnd<A>, effect: Option<&EffectCall>) -> GuestEnd<A> {
+/// The reason of a broken call names the connector and no secret.
+fn named(broke: Broke, name: &str, vault: &Vault) -> Broke {
+    let broke = Broke {
+        kind: broke.kind,
+        message: format!("`{name}`: {}", vault.redact(&broke.message)),
+    };
+    tracing::warn!(reason = %broke, "the connector gave no answer");
+    broke
+}
+
+/// What the circuit breaker counts: a guest that broke, and an upstream that was asked and never said a word.
+fn failure<A>(end: &GuestEnd<A>, recorder: &Recorder) -> Option<String> {
     match end {
-        GuestEnd::Answer(answer) => {
-            loaded.breaker.answered();
-            GuestEnd::Answer(answer)
-        }
-        GuestEnd::Broke(Broke { kind, message }) => {
-            let broke = Broke {
-                kind,
-                message: format!("`{}`: {}", loaded.name, egress.vault.redact(&message)),
-            };
-            tracing::warn!(reason = %broke, "the connector gave no answer");
-            let callers_deadline = effect.is_some_and(|effect| effect.deadline_ms > 0);
-            if !(kind == BrokeKind::Timeout && callers_deadline) {
-                loaded.breaker.broke(broke.to_string(), Instant::now());
-            }
-            GuestEnd::Broke(broke)
-        }
+        GuestEnd::Broke(broke) => Some(broke.to_string()),
+        GuestEnd::Answer(_) if recorder.is_unanswered() => Some("the upstream did not answer".to_owned()),
+        GuestEnd::Answer(_) => None,
     }
 }
 

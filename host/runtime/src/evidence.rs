@@ -21,6 +21,8 @@ pub struct Recorder(Mutex<Record>);
 struct Record {
     exchanges: Vec<Exchange>,
     sealed: bool,
+    /// A request was handed to the client.
+    asked: bool,
 }
 
 /// The call has ended: nothing may leave any more.
@@ -74,6 +76,12 @@ impl Recorder {
         })
     }
 
+    /// Whether the upstream was asked and never said a word: it could not be reached, or went silent.
+    pub fn is_unanswered(&self) -> bool {
+        let record = self.lock();
+        record.asked && record.exchanges.iter().all(|exchange| exchange.status.is_none())
+    }
+
     /// Ends the gathering: what is still under way stays as doubtful as it is, and nothing new leaves.
     pub fn seal(&self) -> Evidence {
         let mut record = self.lock();
@@ -104,6 +112,7 @@ impl InFlight {
                 return Err(Sealed);
             }
             record.exchanges[self.index].progress = Progress::Sent;
+            record.asked = true;
         }
         self.connection = Some(connection);
         Ok(self)

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use rustls::crypto::SecureRandom;
 use tape_connector_port::verdict::{compensation_verdict, observation_verdict, status_verdict, verdict};
 use tape_connector_port::{
-    Called, CompensateOutcome, ConnectorError, ConnectorInfo, Connectors, Description, Doubt, EffectCall, Evidence,
-    Mark, ObligationCall, ObserveAnswer, Outcome, StatusAnswer, Unmarked,
+    Called, CompensateOutcome, ConnectorError, ConnectorInfo, ConnectorState, Connectors, Description, Doubt,
+    EffectCall, Evidence, Mark, ObligationCall, ObserveAnswer, Outcome, StatusAnswer, Unmarked,
 };
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -20,6 +20,7 @@ use crate::call::{self, Ended, Question};
 use crate::contract::{self, wit};
 use crate::egress::{Clients, Names, Reach, SystemNames};
 use crate::engine::{self, Ticker};
+use crate::lanes::Lanes;
 use crate::load::{self, Deployment, LoadError};
 use crate::registry::{Loaded, Registry};
 use crate::sandbox::Sandbox;
@@ -39,6 +40,8 @@ pub struct SystemClock;
 pub struct HostConfig {
     /// Calls at the same time, over all connectors. Default 64.
     pub calls_max: u32,
+    /// Calls at the same time of one tenant, over all of its connectors. Default 32, so that one tenant never takes them all.
+    pub tenant_calls_max: u32,
     pub clock: Arc<dyn Clock>,
     /// Default: the machine's resolver.
     pub names: Arc<dyn Names>,
@@ -65,7 +68,7 @@ pub struct Shared {
     pub clients: Arc<Clients>,
     pub random: &'static dyn SecureRandom,
     pub clock: Arc<dyn Clock>,
-    pub slots: Semaphore,
+    pub lanes: Lanes,
     pub compiling: Semaphore,
     pub cache: Option<Arc<CodeCache>>,
     registry: Registry,
@@ -95,7 +98,7 @@ impl Host {
             clients: Arc::new(Clients::new(&crypto, &config.names).map_err(|error| HostError(error.to_string()))?),
             random: crypto.secure_random,
             clock: config.clock,
-            slots: Semaphore::new(config.calls_max as usize),
+            lanes: Lanes::new(config.calls_max, config.tenant_calls_max),
             compiling: Semaphore::new(1),
             cache,
             registry: Registry::default(),
@@ -137,6 +140,10 @@ impl Host {
 impl Connectors for Host {
     fn list(&self) -> Vec<ConnectorInfo> {
         self.shared.registry.list()
+    }
+
+    fn states(&self) -> Vec<ConnectorState> {
+        self.shared.registry.states()
     }
 
     fn describe(&self, tenant: &str, name: &str) -> Option<Description> {
@@ -303,6 +310,7 @@ impl Default for HostConfig {
     fn default() -> Self {
         Self {
             calls_max: 64,
+            tenant_calls_max: 32,
             clock: Arc::new(SystemClock),
             names: Arc::new(SystemNames),
             cache_dir: None,

@@ -26,13 +26,16 @@ mod gate;
 mod host;
 mod imports;
 mod inspect;
+mod lanes;
 mod limits;
 mod load;
 mod output;
+mod rate;
 mod registry;
 mod sandbox;
 mod schema;
 mod secrets;
+mod turns;
 mod wasi;
 
 pub use egress::{BadGrant, Grants, HostGrant, Names, SecretGrant, SystemNames};

@@ -18,8 +18,10 @@ pub struct Limits {
     pub requests_per_call: usize,
     /// Log lines and standard output of one call. Default 64 KiB.
     pub log_bytes: usize,
-    /// Calls of this connector at the same time. Default 32.
+    /// Calls of this connector at the same time, over all of its versions. Default 32.
     pub concurrent_calls: usize,
+    /// Calls per second toward the upstream from one process, over all of its versions, and as many at once. Default 0: no limit.
+    pub calls_per_s: u32,
 }
 
 impl Limits {
@@ -38,6 +40,7 @@ impl Default for Limits {
             requests_per_call: 16,
             log_bytes: 64 * 1024,
             concurrent_calls: 32,
+            calls_per_s: 0,
         }
     }
 }

@@ -8,7 +8,6 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tape_connector_port::{Asks, Description, GuestEnd, Operation, Semantics, Supports, Unmarked};
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use wasmtime::component::Component;
 
 use crate::breaker::Breaker;
@@ -120,24 +119,29 @@ pub async fn load(shared: &Shared, deployment: Deployment) -> Result<Loaded, Loa
     let instance = shared.linker.instantiate_pre(&component).map_err(misfit)?;
     let component = GuestPre::new(instance).map_err(misfit)?;
 
+    let (name, tenant): (Arc<str>, Arc<str>) = (name.into(), tenant.into());
     let mut loaded = Loaded {
-        name: name.as_str().into(),
-        tenant: tenant.into(),
+        lane: shared.lanes.aside(&name),
+        name,
+        tenant,
         digest,
         description: nobody_yet(),
         config_json: config.to_string().into(),
         policy: Arc::new(policy),
         limits,
         secrets,
-        permits: Semaphore::new(limits.concurrent_calls.clamp(1, Semaphore::MAX_PERMITS)),
         breaker: Breaker::default(),
         component,
     };
     let document = describe(shared, &loaded).await?;
-    schema::check(&document.config_schema, &config).map_err(|problem| LoadError::Config { name, problem })?;
+    schema::check(&document.config_schema, &config).map_err(|problem| LoadError::Config {
+        name: loaded.name.to_string(),
+        problem,
+    })?;
     loaded.description = document.into();
     // What happened while it introduced itself is no call.
-    loaded.breaker = Breaker::default();
+    loaded.breaker = Breaker::new(shared.clock.now_ms());
+    loaded.lane = shared.lanes.lane(&loaded.tenant, &loaded.name, &limits);
     Ok(loaded)
 }
 

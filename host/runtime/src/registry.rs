@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tape_connector_port::{ConnectorError, ConnectorInfo, Description};
-use tokio::sync::Semaphore;
+use tape_connector_port::{ConnectorError, ConnectorInfo, ConnectorState, Description};
+use tokio::time::Instant;
 
 use crate::breaker::Breaker;
 use crate::contract::GuestPre;
 use crate::egress::Policy;
+use crate::lanes::Lane;
 use crate::limits::Limits;
 use crate::sandbox::Sandbox;
 use crate::secrets::Secrets;
@@ -29,7 +30,7 @@ pub struct Loaded {
     pub policy: Arc<Policy>,
     pub limits: Limits,
     pub secrets: Arc<dyn Secrets>,
-    pub permits: Semaphore,
+    pub lane: Arc<Lane>,
     pub breaker: Breaker,
     pub component: GuestPre<Sandbox>,
 }
@@ -55,6 +56,7 @@ impl Registry {
     /// the same version, which then means this one.
     pub fn put(&self, loaded: Arc<Loaded>) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.lane.adopt(&loaded.limits);
         let mut connectors = BTreeMap::clone(&self.connectors.load());
         let key = (Arc::clone(&loaded.tenant), Arc::clone(&loaded.name));
         let mut former = Vec::new();
@@ -101,6 +103,14 @@ impl Registry {
             .map(|versions| versions.active.info())
             .collect()
     }
+
+    pub fn states(&self) -> Vec<ConnectorState> {
+        self.connectors
+            .load()
+            .values()
+            .map(|versions| versions.active.state())
+            .collect()
+    }
 }
 
 impl Loaded {
@@ -115,6 +125,30 @@ impl Loaded {
             calls: tally.calls,
             failures: tally.failures,
             last_error: tally.last_error,
+        }
+    }
+
+    pub fn state(&self) -> ConnectorState {
+        let tally = self.breaker.tally();
+        let (running, running_max) = self.lane.running();
+        let (tenant_running, tenant_running_max) = self.lane.tenant_running();
+        let (rate_used, rate_max) = self.lane.rate();
+        ConnectorState {
+            tenant: self.tenant.to_string(),
+            name: self.name.to_string(),
+            version: self.description.version.clone(),
+            digest: self.digest.clone(),
+            circuit: self.breaker.circuit(Instant::now()),
+            calls: tally.calls,
+            failures: tally.failures,
+            last_error: tally.last_error,
+            running,
+            running_max,
+            tenant_running,
+            tenant_running_max,
+            rate_used,
+            rate_max,
+            refused: self.lane.refused(),
         }
     }
 }

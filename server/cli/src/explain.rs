@@ -84,14 +84,14 @@ pub const ALL: &[Explanation] = &[
     about(
         "TAPE-C003",
         "the connector is busy",
-        "As many calls as its limits allow are running.",
-        "Nothing to do: it is tried again. If it lasts, raise limits.concurrent_calls of that connector.",
+        "As many calls as its limits allow are running, or were let through in the last second.",
+        "Nothing to do: nothing left, it is asked again, and that costs no attempt. If it lasts, raise the limit that is named (limits.concurrent_calls, limits.calls_per_s).",
     ),
     about(
         "TAPE-C004",
         "the connector rests after failures in a row",
-        "Its circuit breaker is open: the upstream, or the connector, failed several times one after the other.",
-        "Nothing leaves meanwhile and nothing is lost. `tape status` shows the last failure; mend the upstream, the breaker closes by itself.",
+        "Its circuit breaker is open: ten calls in a row ended without an answer, of the connector or of its upstream.",
+        "Nothing leaves meanwhile and nothing is lost: what waits costs no attempt. `tape connector list` shows the last failure; mend the upstream, the breaker lets one call through every five seconds and closes by itself.",
     ),
     about(
         "TAPE-C005",

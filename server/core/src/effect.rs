@@ -198,12 +198,17 @@ pub struct Attempt {
     pub ended: Option<Time>,
     /// Version of the connector.
     pub version: String,
-    /// How it ended: one of `confirmed`, `failed`, `retry`, `unknown`, `expired`.
+    /// How it ended: one of `confirmed`, `failed`, `retry`, `unknown`, `expired`, `nobody`.
     pub outcome: String,
     /// What the host saw leave and come back, as JSON.
     pub evidence_json: String,
     /// What went wrong.
     pub error: String,
+}
+
+impl Attempt {
+    /// How an attempt ended that was none: nobody could be asked.
+    pub const NOBODY: &'static str = "nobody";
 }
 
 /// What can happen to an effect.
@@ -394,6 +399,34 @@ impl Effect {
     #[must_use]
     pub fn attempt(&self) -> Option<&Attempt> {
         self.attempts.last()
+    }
+
+    /// How many attempts were made: claims under which nobody could be asked are none.
+    #[must_use]
+    pub fn tries(&self) -> u32 {
+        let tries = self.attempts.iter().filter(|one| one.outcome != Attempt::NOBODY);
+        u32::try_from(tries.count()).unwrap_or(u32::MAX)
+    }
+
+    /// How long it rests when nobody could be asked, in milliseconds: a quarter of the time for which it has been tried already, so that
+    /// it is looked for less and less often.
+    #[must_use]
+    pub fn nobody_wait_ms(&self, now: Time) -> i64 {
+        const MIN_MS: i64 = 250;
+        const MAX_MS: i64 = 60_000;
+        let first = self.attempts.first().map_or(now, |first| first.claimed);
+        (now.since(first) / 4).clamp(MIN_MS, MAX_MS)
+    }
+
+    /// Keeps one of the attempts in a row under which nobody could be asked: they may be many.
+    pub(crate) fn fold_refusals(&mut self) {
+        let [.., before, last] = &mut self.attempts[..] else {
+            return;
+        };
+        if before.outcome == Attempt::NOBODY && last.outcome == Attempt::NOBODY {
+            last.claimed = before.claimed;
+            self.attempts.remove(self.attempts.len() - 2);
+        }
     }
 
     /// When to look at an effect in doubt first: at once, the upstream has usually booked by then.

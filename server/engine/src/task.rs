@@ -97,7 +97,7 @@ fn effect_call(run: &RunId, identity: &RunIdentity, effect: &Effect) -> EffectCa
             intent.operation.clone()
         },
         business_key: (!intent.business_key.is_empty()).then(|| intent.business_key.clone()),
-        attempt: effect.attempt().map_or(1, |attempt| attempt.number),
+        attempt: effect.tries().max(1),
         payload_json: or_null(&intent.request_json),
         deadline_ms: intent.deadline.0,
         trace_parent: effect

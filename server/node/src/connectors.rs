@@ -8,7 +8,7 @@ use tape_port::Clock;
 
 use crate::clock::SystemClock;
 use crate::node::NodeError;
-use crate::project::{Connector, Project};
+use crate::project::{Connector, Project, TenancyMode};
 
 /// Connector calls at the same time, over all connectors.
 const CALLS_MAX: u32 = 64;
@@ -18,6 +18,7 @@ const CALLS_MAX: u32 = 64;
 pub(crate) async fn host(project: Option<&Project>, cache_dir: Option<PathBuf>) -> Result<Host, NodeError> {
     let config = HostConfig {
         calls_max: CALLS_MAX,
+        tenant_calls_max: tenant_calls_max(project),
         clock: Arc::new(WallClock),
         cache_dir,
         ..HostConfig::default()
@@ -38,6 +39,14 @@ pub(crate) async fn host(project: Option<&Project>, cache_dir: Option<PathBuf>) 
         }
     }
     Ok(host)
+}
+
+/// Where there is one tenant it may have all; among several none takes more than half.
+fn tenant_calls_max(project: Option<&Project>) -> u32 {
+    match project.map(|project| project.tenancy.mode) {
+        None | Some(TenancyMode::Single) => CALLS_MAX,
+        Some(TenancyMode::TrustedMultiApp | TenancyMode::HardMultiTenant) => CALLS_MAX / 2,
+    }
 }
 
 fn deployment(project: &Project, name: &str, connector: &Connector) -> Result<Deployment, NodeError> {

@@ -13,6 +13,7 @@ mod clock;
 mod config;
 mod connectors;
 mod http;
+mod lanes;
 mod node;
 pub mod project;
 mod reactions;

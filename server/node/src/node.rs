@@ -22,7 +22,7 @@ use crate::clock::{SystemClock, SystemLuck};
 use crate::config::NodeConfig;
 use crate::project::Project;
 use crate::reactors::Crew;
-use crate::{census, connectors, http, reactions, retention, security, store};
+use crate::{census, connectors, http, lanes, reactions, retention, security, store};
 
 /// HTTP/2 pings find a peer that is gone without a word.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -117,6 +117,7 @@ impl Node {
         let store = store::open(&config.store_url).await?;
         let connectors: Arc<dyn Connectors> =
             Arc::new(connectors::host(config.project.as_ref(), config.connector_cache.clone()).await?);
+        lanes::show(&connectors);
         let strict_connectors = config.project.as_ref().is_some_and(|project| project.strict_connectors);
         let engine = Arc::new(Engine::new(
             store.clone(),

@@ -18,9 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::SystemLuck;
 use crate::config::ReactorConfig;
-use crate::connectors;
 use crate::node::NodeError;
 use crate::project::Project;
+use crate::{connectors, lanes};
 
 /// How long a stop waits for what runs.
 pub(crate) const GRACE: Duration = Duration::from_secs(30);
@@ -53,6 +53,7 @@ pub async fn run_reactors(config: ReactorNodeConfig, shutdown: CancellationToken
     drop(rustls::crypto::ring::default_provider().install_default());
     let connectors: Arc<dyn Connectors> =
         Arc::new(connectors::host(config.project.as_ref(), config.connector_cache.clone()).await?);
+    lanes::show(&connectors);
     let reactor_id = format!("reactor-{}", SystemLuck.fresh());
     let remote = RemoteConfig {
         url: config.url.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tape_connector_port::{
-    Called, CompensateAnswer, CompensateOutcome, ConnectorError, Connectors, ObligationCall, ObserveAnswer, Unmarked,
+    Called, CompensateAnswer, CompensateOutcome, Connectors, ObligationCall, ObserveAnswer, Unmarked,
 };
 use tape_core::command::obligation::{SettleObligation, Undone};
 use tape_core::{DueKind, RowKey, RunId};
@@ -107,7 +107,7 @@ impl Compensation {
                 undone(called.outcome),
                 serde_json::to_string(&called.evidence).unwrap_or_default(),
             ),
-            Err(error @ ConnectorError::Unknown { .. }) => (
+            Err(error) if error.is_retryable() => (
                 Undone::Nobody {
                     error: error.to_string(),
                 },

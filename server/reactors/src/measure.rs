@@ -69,6 +69,7 @@ pub(crate) fn dispatched(connector: &str, outcome: Option<&Outcome>, took: Durat
         Some(Outcome::Confirmed { .. }) => "confirmed",
         Some(Outcome::Failed { .. }) => "failed",
         Some(Outcome::NothingSent { .. }) => "nothing_sent",
+        Some(Outcome::Nobody { .. }) => "nobody",
         Some(Outcome::Unknown { .. }) => "unknown",
         None => "claim_lost",
     };

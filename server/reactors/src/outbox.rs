@@ -125,6 +125,15 @@ impl Outbox {
                 measure::dispatched(&task.connector, None, began.elapsed());
                 return Ok(());
             }
+            // The circuit is open, a limit gave no turn, the connector has just been taken away: it waits, however long.
+            Some(Err(error)) if error.is_retryable() => (
+                Outcome::Nobody {
+                    reason: error.to_string(),
+                    retry_after_ms: error.retry_after_ms().map(ms),
+                },
+                String::new(),
+                String::new(),
+            ),
             Some(Err(error)) => (
                 Outcome::NothingSent {
                     reason: error.to_string(),

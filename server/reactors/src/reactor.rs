@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tape_connector_port::Connectors;
+use tape_connector_port::{CircuitState, ConnectorInfo, Connectors};
 use tape_core::DueKind;
 use tape_port::{DueItem, DueWork, Served, Tape, TapeError};
 use tokio_util::sync::CancellationToken;
@@ -41,10 +41,19 @@ pub trait Reactor: Send + Sync {
 /// Rows that a pass looks for.
 pub(crate) const BATCH: u32 = 200;
 
-/// The connectors that can be called here.
+/// The connectors that can be called here now. One whose circuit is open is left out: what waits for it stays due, and costs nothing
+/// meanwhile.
 pub(crate) fn served(connectors: &dyn Connectors) -> Vec<Served> {
+    let states = connectors.states();
+    let rests = |connector: &ConnectorInfo| {
+        let mut its = states
+            .iter()
+            .filter(|state| state.tenant == connector.tenant && state.name == connector.name)
+            .peekable();
+        its.peek().is_some() && its.all(|state| state.circuit.state == CircuitState::Open)
+    };
     let loaded = connectors.list().into_iter();
-    let served = loaded.map(|connector| Served {
+    let served = loaded.filter(|connector| !rests(connector)).map(|connector| Served {
         tenant: connector.tenant,
         name: connector.name,
     });

@@ -4,12 +4,14 @@
 //! settles doubt.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tape_connector_port::{Connectors, Evidence, ObserveAnswer, Receipt, StatusAnswer};
+use tape_connector_port::{ConnectorError, Connectors, Evidence, ObserveAnswer, Receipt, StatusAnswer};
 use tape_core::command::observe::{Booking, ClaimCheck, IfAbsent, Observation, RecordObservation};
 use tape_core::{DueKind, RowKey};
 use tape_port::{CheckTask, DueItem, DueWork, Tape, TapeError, Workers};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::reactor::{BATCH, Identity, Reactor, loaded_anew, ms, served};
@@ -60,7 +62,7 @@ impl Reactor for Reconciler {
             return Ok(());
         };
         let span = trace::span("tape.reconcile_effect", &task.connector, &mut task.call);
-        let (observation, evidence) = self.ask(&task).instrument(span).await;
+        let (observation, evidence) = self.ask(&task).instrument(span).await?;
         let record = RecordObservation {
             run: item.run.clone(),
             key: key.clone(),
@@ -76,7 +78,10 @@ impl Reactor for Reconciler {
 
 impl Reconciler {
     /// Asks everybody who may know, until one does.
-    async fn ask(&self, task: &CheckTask) -> (Observation, Option<Evidence>) {
+    ///
+    /// # Errors
+    /// The connector rests, or a limit gives it no turn: it was not asked, which is no answer. The claim runs out, and it is asked then.
+    async fn ask(&self, task: &CheckTask) -> Result<(Observation, Option<Evidence>), TapeError> {
         let mut reasons = Vec::new();
         let (call, version) = (&task.call, task.version.as_deref());
         let reference = if task.external_ref.is_empty() {
@@ -91,7 +96,7 @@ impl Reconciler {
                         reason,
                         retry_after_ms: None,
                     } => reasons.push(reason),
-                    settled => return (settled, None),
+                    settled => return Ok((settled, None)),
                 },
                 Err(error) => reasons.push(error.to_string()),
             }
@@ -102,20 +107,21 @@ impl Reconciler {
             .describe(&call.tenant, name)
             .map(|description| description.supports);
         if supports.as_ref().is_some_and(|supports| supports.status_check) {
-            match self.connectors.status_check(name, version, call, reference).await {
+            let ask = || self.connectors.status_check(name, version, call, reference);
+            match self.patiently(ask).await? {
                 Ok(called) => match status(called.outcome) {
                     Observation::Inconclusive {
                         reason,
                         retry_after_ms: None,
                     } => reasons.push(reason),
-                    settled => return (settled, Some(called.evidence)),
+                    settled => return Ok((settled, Some(called.evidence))),
                 },
                 Err(error) => reasons.push(error.to_string()),
             }
         }
         if supports.as_ref().is_some_and(|supports| supports.observe) {
-            match self.connectors.observe(name, version, call).await {
-                Ok(called) => return (observed(called.outcome), Some(called.evidence)),
+            match self.patiently(|| self.connectors.observe(name, version, call)).await? {
+                Ok(called) => return Ok((observed(called.outcome), Some(called.evidence))),
                 Err(error) => reasons.push(error.to_string()),
             }
         }
@@ -129,13 +135,39 @@ impl Reconciler {
                 "{connector} that can observe is loaded, and no status check is declared"
             ));
         }
-        (
-            Observation::Inconclusive {
-                reason: reasons.join("; "),
-                retry_after_ms: None,
-            },
-            None,
-        )
+        let inconclusive = Observation::Inconclusive {
+            reason: reasons.join("; "),
+            retry_after_ms: None,
+        };
+        Ok((inconclusive, None))
+    }
+
+    /// Asks, and asks again after the pause that it is told to make, for half of the claim's time.
+    async fn patiently<T, F>(&self, ask: impl Fn() -> F) -> Result<Result<T, ConnectorError>, TapeError>
+    where
+        F: Future<Output = Result<T, ConnectorError>>,
+    {
+        let patience = Duration::from_millis(u64::try_from(self.identity.claim_ms / 2).unwrap_or_default());
+        let until = Instant::now() + patience;
+        loop {
+            let answer = ask().await;
+            let Some(pause_ms) = answer.as_ref().err().and_then(ConnectorError::retry_after_ms) else {
+                return Ok(answer);
+            };
+            let again = Instant::now() + Duration::from_millis(pause_ms);
+            if again > until {
+                return match answer {
+                    Err(error) => Err(TapeError::Unavailable(error.to_string())),
+                    answer => Ok(answer),
+                };
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(again) => {}
+                () = self.identity.abandon.cancelled() => {
+                    return Err(TapeError::Unavailable("the reactor was stopped before it could ask.".to_owned()));
+                }
+            }
+        }
     }
 }
 

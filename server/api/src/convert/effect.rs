@@ -66,6 +66,7 @@ pub(crate) fn record(run: &RunId, effect: Effect) -> pb::EffectRecord {
     };
     let versions = effect.attempts.iter().rev().map(|attempt| &attempt.version);
     let connector_version = versions.into_iter().find(|version| !version.is_empty()).cloned();
+    let tries = effect.tries();
     let intent = effect.intent;
     pb::EffectRecord {
         run_id: run.0.clone(),
@@ -91,7 +92,7 @@ pub(crate) fn record(run: &RunId, effect: Effect) -> pb::EffectRecord {
         .into(),
         business_key: intent.business_key,
         connector: intent.connector,
-        dispatch_attempts: small(effect.attempts.len()),
+        dispatch_attempts: i32::try_from(tries).unwrap_or(i32::MAX),
         next_dispatch_at_ms: moment(next_dispatch.map(|due| due.at)),
         external_ref: effect.external_ref,
         dispatch_claimed_by: claimed_by,

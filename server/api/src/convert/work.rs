@@ -193,6 +193,10 @@ pub(crate) fn dispatched(outcome: pb::DispatchOutcome) -> Option<Outcome> {
             reason: not_sent.reason,
             retry_after_ms: positive(not_sent.retry_after_ms),
         },
+        Said::Nobody(not_sent) => Outcome::Nobody {
+            reason: not_sent.reason,
+            retry_after_ms: positive(not_sent.retry_after_ms),
+        },
     })
 }
 

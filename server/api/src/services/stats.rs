@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tape_connector_port::ConnectorInfo;
+use tape_connector_port::{ConnectorInfo, ConnectorState};
 use tape_core::{DueKind, RowKey};
 use tape_port::{DueWork, TapeError};
 use tape_proto::v1 as pb;
@@ -46,6 +46,7 @@ pub(super) async fn stats(cx: &Cx, _: &MetadataMap, _: pb::StatsRequest) -> Resu
     let (dead_tasks, oldest_dead_task) = if all { cx.engine.dead_tasks().await? } else { (0, None) };
     let connectors = cx.connectors.list().into_iter();
     let connectors = connectors.filter(|info| cx.caller.sees(&info.tenant));
+    let states = cx.connectors.states();
     Ok(pb::StatsResponse {
         server_version: cx.info.version.clone(),
         started_at_ms: cx.info.started_at.0,
@@ -53,7 +54,7 @@ pub(super) async fn stats(cx: &Cx, _: &MetadataMap, _: pb::StatsRequest) -> Resu
         runs_by_status,
         reactors: if all { reactors(cx).await? } else { Vec::new() },
         workers: workers(cx),
-        connectors: connectors.map(connector).collect(),
+        connectors: connectors.map(|info| connector(info, &states)).collect(),
         unserved_effects: unserved(cx).await?,
         dead_tasks: signed(dead_tasks),
         oldest_dead_task_at_ms: moment(oldest_dead_task),
@@ -108,7 +109,11 @@ fn workers(cx: &Cx) -> Vec<pb::WorkerStats> {
     workers.collect()
 }
 
-fn connector(info: ConnectorInfo) -> pb::ConnectorStats {
+fn connector(info: ConnectorInfo, states: &[ConnectorState]) -> pb::ConnectorStats {
+    let state = states
+        .iter()
+        .find(|state| (&state.tenant, &state.name, &state.version) == (&info.tenant, &info.name, &info.version));
+    let circuit = state.map_or("", |state| state.circuit.state.as_str()).to_owned();
     pb::ConnectorStats {
         name: info.name,
         version: info.version,
@@ -116,8 +121,7 @@ fn connector(info: ConnectorInfo) -> pb::ConnectorStats {
         tenant_id: info.tenant,
         calls: signed(info.calls),
         failures: signed(info.failures),
-        // The host does not tell.
-        circuit: String::new(),
+        circuit,
         last_error: info.last_error.unwrap_or_default(),
     }
 }

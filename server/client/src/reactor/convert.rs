@@ -214,6 +214,7 @@ pub(super) fn dispatched(outcome: Outcome) -> pb::DispatchOutcome {
             retry_after_ms,
         } => Said::Failed(failure(&error_json, retryable, retry_after_ms)),
         Outcome::NothingSent { reason, retry_after_ms } => Said::NotSent(not_sent(reason, retry_after_ms)),
+        Outcome::Nobody { reason, retry_after_ms } => Said::Nobody(not_sent(reason, retry_after_ms)),
         Outcome::Unknown { reason } => Said::Unknown(doubt(reason)),
     };
     pb::DispatchOutcome { outcome: Some(said) }

@@ -115,6 +115,13 @@ pub enum Outcome {
         /// When another attempt makes sense, in milliseconds.
         retry_after_ms: Option<i64>,
     },
+    /// Nobody could be asked: the connector rests, or a limit gave it no turn. Nothing left, and it was no attempt.
+    Nobody {
+        /// Who was missed.
+        reason: String,
+        /// When it makes sense to ask again, in milliseconds.
+        retry_after_ms: Option<i64>,
+    },
     /// It may have left; nobody knows how it ended.
     Unknown {
         /// Why.
@@ -173,9 +180,7 @@ impl Command for ClaimDispatch {
             expires: now.after(ttl(self.ttl_ms)),
         };
         let attempt = Attempt {
-            number: u32::try_from(effect.attempts.len())
-                .unwrap_or(u32::MAX)
-                .saturating_add(1),
+            number: effect.attempt().map_or(0, |last| last.number).saturating_add(1),
             owner: self.owner.clone(),
             claimed: now,
             sent: (!self.two_phase).then_some(now),
@@ -289,7 +294,7 @@ impl Command for SettleDispatch {
             return Ok(effect.clone());
         }
         holder(effect, &self.owner, self.attempt)?;
-        let failures = u32::try_from(effect.attempts.len()).unwrap_or(u32::MAX);
+        let failures = effect.tries();
         let (jitter, repeatable) = (draft.jitter(), effect.repeatable());
         let backoff =
             |wish: Option<i64>| now.after(wish.unwrap_or_else(|| Backoff::DISPATCH.wait_ms(failures, jitter)));
@@ -334,6 +339,15 @@ impl Command for SettleDispatch {
                 reason.clone(),
             ),
             Outcome::NothingSent { reason, .. } => (EffectEvent::Failed, Kind::EffectFailed, "retry", reason.clone()),
+            Outcome::Nobody { reason, retry_after_ms } => {
+                let next = now.after(effect.nobody_wait_ms(now).max(retry_after_ms.unwrap_or_default()));
+                (
+                    EffectEvent::NothingSent { next },
+                    Kind::EffectRetrying,
+                    Attempt::NOBODY,
+                    reason.clone(),
+                )
+            }
             // The upstream deduplicates: the same key may go again, and tells how it ended.
             Outcome::Unknown { reason } if repeatable && more => (
                 EffectEvent::Resend { next: backoff(None) },
@@ -355,6 +369,7 @@ impl Command for SettleDispatch {
         let failed = matches!(event, EffectEvent::Failed);
         let effect = draft.move_effect(&self.key, event, |effect| {
             end_attempt(effect, now, name, &error, &self.evidence_json, &self.version);
+            effect.fold_refusals();
             if let Outcome::Confirmed {
                 external_ref,
                 response_json,
@@ -383,7 +398,7 @@ impl Command for SettleDispatch {
 fn expire(draft: &mut Draft, run: &RunId, key: &EffectKey) -> Result<bool, Refusal> {
     let now = draft.now();
     let effect = draft.effect(key)?;
-    let failures = u32::try_from(effect.attempts.len()).unwrap_or(u32::MAX);
+    let failures = effect.tries();
     let repeatable = effect.repeatable() && Backoff::DISPATCH.more(failures);
     let (event, kind, error) = match &effect.state {
         EffectState::Claimed(claim) if !claim.lives(now) => (

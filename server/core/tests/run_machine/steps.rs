@@ -87,6 +87,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
             retry_after_ms: None,
         }),
         1 => Just(Outcome::NothingSent { reason: "refused".into(), retry_after_ms: Some(0) }),
+        1 => Just(Outcome::Nobody { reason: "resting".into(), retry_after_ms: Some(0) }),
         2 => Just(Outcome::Unknown { reason: "no answer".into() }),
     ]
 }
@@ -580,7 +581,7 @@ impl Kept {
         }
         match command.outcome {
             // The host saw that nothing left, or the upstream's no.
-            Outcome::NothingSent { .. } | Outcome::Failed { .. } => {
+            Outcome::NothingSent { .. } | Outcome::Nobody { .. } | Outcome::Failed { .. } => {
                 self.marked.remove(&key(e));
             }
             Outcome::Unknown { .. } if self.effect(&key(e)).is_some_and(|effect| !effect.repeatable()) => {

@@ -128,6 +128,7 @@ fn limits(one: &Section<'_>) -> Result<Limits, ProjectError> {
         "requests_per_call",
         "log_bytes",
         "concurrent_calls",
+        "calls_per_s",
     ];
     let section = one.section("limits", &keys)?;
     let size = |key: &str, default: usize| -> Result<usize, ProjectError> {
@@ -142,5 +143,8 @@ fn limits(one: &Section<'_>) -> Result<Limits, ProjectError> {
         requests_per_call: size("requests_per_call", defaults.requests_per_call)?,
         log_bytes: size("log_bytes", defaults.log_bytes)?,
         concurrent_calls: size("concurrent_calls", defaults.concurrent_calls)?,
+        calls_per_s: section
+            .at_least_one("calls_per_s")?
+            .map_or(defaults.calls_per_s, |calls| u32::try_from(calls).unwrap_or(u32::MAX)),
     })
 }
