@@ -164,6 +164,7 @@ impl Kit {
             hosts: real.hosts.iter().map(host).collect(),
             methods: Vec::new(),
             secrets: real.secrets.keys().map(secret).collect(),
+            ..Grants::default()
         };
         let deployment = Deployment {
             config: real.config,
@@ -226,6 +227,7 @@ fn deployment(subject: &Subject, origin: &str, grant: &Grant, config: &Value) ->
                     hosts: vec![origin.to_owned()],
                 })
                 .collect(),
+            ..Grants::default()
         },
     };
     Deployment {

@@ -1,4 +1,4 @@
-//! One call of a guest, from the permit to the evidence: a fresh instance, a deadline that holds for code that spins as well as for code
+//! One call of a guest, from the permit to the evidence: an instance of its own, a deadline that holds for code that spins as well as for code
 //! that waits, and an end that is always either an answer or a reason.
 
 use std::future::Future;
@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tape_connector_port::{Broke, BrokeKind, ConnectorError, EffectCall, Evidence, GuestEnd, Mark};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use crate::contract::{Customs, Declare, Guest};
@@ -16,7 +17,8 @@ use crate::egress::{Egress, Reach};
 use crate::evidence::Recorder;
 use crate::gate::{Asked, gate};
 use crate::host::Shared;
-use crate::output::Tail;
+use crate::kept::Instance;
+use crate::output::{Tail, one_line};
 use crate::registry::Loaded;
 use crate::sandbox::Sandbox;
 use crate::secrets::Vault;
@@ -41,12 +43,14 @@ pub struct Question<'a> {
 pub struct Ended<A> {
     pub end: GuestEnd<A>,
     pub evidence: Evidence,
+    /// The call's span: what the host makes of it is recorded there as `outcome`.
+    pub span: Span,
 }
 
 /// One of the guest's exports, being called.
 pub type Invoked<'a, W> = Pin<Box<dyn Future<Output = wasmtime::Result<W>> + Send + 'a>>;
 
-/// Asks `loaded` a question in a fresh instance.
+/// Asks `loaded` a question: in a fresh instance, or in one that it has used before where that is granted.
 ///
 /// # Errors
 /// Only if the call did not take place: see [`ConnectorError`]. Nothing that could change an upstream has left then.
@@ -70,8 +74,18 @@ where
         tenant = &*loaded.tenant,
         run = question.effect.map(|effect| effect.run_id.as_str()),
         key = question.effect.map(|effect| effect.idempotency_key.as_str()),
+        outcome = tracing::field::Empty,
     );
-    run_in_span(shared, loaded, question, invoke).instrument(span).await
+    let ended = run_in_span(shared, loaded, question, invoke)
+        .instrument(span.clone())
+        .await;
+    match ended {
+        Ok((end, evidence)) => Ok(Ended { end, evidence, span }),
+        Err(error) => {
+            span.record("outcome", error.code());
+            Err(error)
+        }
+    }
 }
 
 async fn run_in_span<W, A>(
@@ -79,7 +93,7 @@ async fn run_in_span<W, A>(
     loaded: &Loaded,
     question: Question<'_>,
     invoke: impl for<'a> FnOnce(&'a Guest, &'a mut Store<Sandbox>) -> Invoked<'a, W> + Send,
-) -> Result<Ended<A>, ConnectorError>
+) -> Result<(GuestEnd<A>, Evidence), ConnectorError>
 where
     W: Declare<A> + Send,
     A: Send,
@@ -113,20 +127,35 @@ where
         trace_parent: question.effect.and_then(|effect| effect.trace_parent.clone()),
         deadline: deadline - last_words,
     });
-    let tail = Tail::default();
-    let mut store = store(shared, loaded, Arc::clone(&egress), &tail, deadline);
-
-    let guest = async {
-        let guest = loaded.component.instantiate_async(&mut store).await?;
-        invoke(&guest, &mut store).await
+    let (mut store, guest, calls) = match loaded.kept.take() {
+        Some(Instance {
+            mut store,
+            guest,
+            calls,
+        }) => {
+            store.data_mut().begin(Arc::clone(&egress));
+            (store, Some(guest), calls)
+        }
+        None => (fresh(shared, loaded, Arc::clone(&egress)), None, 0),
     };
-    let ended = timeout_at(deadline, answering_the_gate(guest, asked, question.mark)).await;
+    limit(&mut store, loaded, deadline);
+    let tail = store.data().tail.clone();
+
+    let call = async {
+        let guest = match guest {
+            Some(guest) => guest,
+            None => loaded.component.instantiate_async(&mut store).await?,
+        };
+        let answer = invoke(&guest, &mut store).await?;
+        Ok((answer, guest))
+    };
+    let ended: Result<wasmtime::Result<(W, Guest)>, Elapsed> =
+        timeout_at(deadline, answering_the_gate(call, asked, question.mark)).await;
     let exceeded = store.data_mut().quota.exceeded.take();
-    // Requests that are still under way end with the store; what they leave in the evidence is doubt.
-    drop(store);
     let evidence = redacted(recorder.seal(), &egress.vault);
     if !tail.is_empty() {
-        tracing::debug!(target: "tape::connector", output = egress.vault.redact(&tail.text()), "standard output and error");
+        let output = one_line(&egress.vault.redact(&tail.text()));
+        tracing::debug!(target: "tape::connector", output, "standard output and error");
     }
 
     if let Some(reason) = refused.get() {
@@ -134,13 +163,21 @@ where
             reason: egress.vault.redact(reason),
         });
     }
+    let within_limits = exceeded.is_none();
     let end = match ended {
         Err(_) => GuestEnd::Broke(broke(BrokeKind::Timeout, timeout_text(loaded, &question), &tail)),
-        Ok(Ok(answer)) => match answer.declare(&*egress) {
-            Ok(answer) => GuestEnd::Answer(answer),
+        Ok(Ok((answer, guest))) => match answer.declare(&*egress) {
+            Ok(answer) => {
+                if within_limits {
+                    let calls = calls + 1;
+                    loaded.kept.put_back(Instance { store, guest, calls }, &shared.idle);
+                }
+                GuestEnd::Answer(answer)
+            }
             Err(breach) => GuestEnd::Broke(broke(BrokeKind::Breach, breach, &tail)),
         },
         Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => {
+            shared.registry.make_room();
             return Err(loaded.lane.refuse("the host's pool of instances", ROOM_WAIT));
         }
         Ok(Err(error)) => GuestEnd::Broke(explain(&error, exceeded, timeout_text(loaded, &question), &tail)),
@@ -156,7 +193,7 @@ where
         Some(failure) => pass.failed(failure, Instant::now(), shared.clock.now_ms()),
         None => pass.answered(shared.clock.now_ms()),
     }
-    Ok(Ended { end, evidence })
+    Ok((end, evidence))
 }
 
 /// A path is the guest's text like any other.
@@ -182,18 +219,22 @@ async fn answering_the_gate<T>(guest: impl Future<Output = T>, mut asked: Asked,
     }
 }
 
-fn store(shared: &Shared, loaded: &Loaded, egress: Arc<Egress>, tail: &Tail, deadline: Instant) -> Store<Sandbox> {
-    let copied_bytes_max = loaded.limits.body_bytes + COPY_SLACK_BYTES;
+/// A store for one instance.
+fn fresh(shared: &Shared, loaded: &Loaded, egress: Arc<Egress>) -> Store<Sandbox> {
     let sandbox = Sandbox::new(
         egress,
         Arc::clone(&loaded.config_json),
         Arc::clone(&shared.clock),
         shared.random,
-        tail,
     );
     let mut store = Store::new(&shared.engine, sandbox);
     store.limiter(|sandbox| &mut sandbox.quota);
-    store.set_hostcall_fuel(copied_bytes_max);
+    store
+}
+
+/// What one call may use of the processor, and copy between host and guest.
+fn limit(store: &mut Store<Sandbox>, loaded: &Loaded, deadline: Instant) {
+    store.set_hostcall_fuel(loaded.limits.body_bytes + COPY_SLACK_BYTES);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
         Ok(if Instant::now() < deadline {
@@ -202,7 +243,6 @@ fn store(shared: &Shared, loaded: &Loaded, egress: Arc<Egress>, tail: &Tail, dea
             UpdateDeadline::Interrupt
         })
     });
-    store
 }
 
 /// When the call ends, and how long before that its requests do.

@@ -18,9 +18,12 @@ const MEMORIES_PER_COMPONENT: u32 = 10;
 const CORE_INSTANCES_PER_CALL: u32 = 6;
 const MEMORIES_PER_CALL: u32 = 2;
 
-/// An engine whose pool holds `calls_max` calls; on demand, with a warning, where the address space is too small for a pool.
+/// Instances that wait for their next call, over all connectors that may reuse theirs.
+pub const IDLE_MAX: u32 = 16;
+
+/// An engine whose pool holds `calls_max` calls and what waits for another one; on demand, with a warning, where the address space is too small for a pool.
 pub fn engine(calls_max: u32) -> wasmtime::Result<Engine> {
-    let pooled = config(InstanceAllocationStrategy::Pooling(pool(calls_max)));
+    let pooled = config(InstanceAllocationStrategy::Pooling(pool(calls_max + IDLE_MAX)));
     Engine::new(&pooled).or_else(|error| {
         tracing::warn!(%error, "no room for an instance pool: connectors are instantiated on demand, which is slower");
         Engine::new(&config(InstanceAllocationStrategy::OnDemand))

@@ -47,6 +47,8 @@ pub struct HostConfig {
     pub names: Arc<dyn Names>,
     /// Where compiled code is kept between starts: a directory of the host's own. Default: nowhere.
     pub cache_dir: Option<PathBuf>,
+    /// How much of it is kept there; what was used least recently goes first. Default 1 GiB.
+    pub cache_bytes_max: u64,
 }
 
 /// Why there is no host.
@@ -69,9 +71,11 @@ pub struct Shared {
     pub random: &'static dyn SecureRandom,
     pub clock: Arc<dyn Clock>,
     pub lanes: Lanes,
-    pub compiling: Semaphore,
+    pub compiling: Arc<Semaphore>,
+    /// Room for idle instances.
+    pub idle: Arc<Semaphore>,
     pub cache: Option<Arc<CodeCache>>,
-    registry: Registry,
+    pub registry: Registry,
 }
 
 impl Host {
@@ -84,11 +88,14 @@ impl Host {
         let engine = engine::engine(config.calls_max).map_err(|error| HostError(format!("{error:#}")))?;
         let mut linker = Linker::new(&engine);
         contract::link(&mut linker).map_err(|error| HostError(format!("{error:#}")))?;
-        let cache = config.cache_dir.and_then(|dir| match CodeCache::open(&dir, &engine, crypto.secure_random) {
-            Ok(cache) => Some(Arc::new(cache)),
-            Err(error) => {
-                tracing::warn!(%error, dir = %dir.display(), "compiled code is not kept: every start compiles anew");
-                None
+        let cache = config.cache_dir.and_then(|dir| {
+            let opened = CodeCache::open(&dir, &engine, crypto.secure_random, config.cache_bytes_max, &config.clock);
+            match opened {
+                Ok(cache) => Some(Arc::new(cache)),
+                Err(error) => {
+                    tracing::warn!(%error, dir = %dir.display(), "compiled code is not kept: every start compiles anew");
+                    None
+                }
             }
         });
         let shared = Shared {
@@ -99,7 +106,8 @@ impl Host {
             random: crypto.secure_random,
             clock: config.clock,
             lanes: Lanes::new(config.calls_max, config.tenant_calls_max),
-            compiling: Semaphore::new(1),
+            compiling: Arc::new(Semaphore::new(1)),
+            idle: Arc::new(Semaphore::new(engine::IDLE_MAX as usize)),
             cache,
             registry: Registry::default(),
         };
@@ -169,7 +177,7 @@ impl Connectors for Host {
             mark,
         };
         let effect = wit::Effect::from(call);
-        let Ended { end, evidence } = call::run(&self.shared, &loaded, question, |guest, store| {
+        let Ended { end, evidence, span } = call::run(&self.shared, &loaded, question, |guest, store| {
             Box::pin(async move { guest.tape_connector_connector().call_dispatch(store, &effect).await })
         })
         .await?;
@@ -177,6 +185,7 @@ impl Connectors for Host {
             Outcome::Unknown(doubt) => Outcome::Unknown(with_evidence(doubt, &evidence)),
             outcome => outcome,
         };
+        span.record("outcome", outcome.name());
         Ok(called(&loaded, outcome, evidence))
     }
 
@@ -196,7 +205,7 @@ impl Connectors for Host {
             mark: &Unmarked,
         };
         let (effect, reference) = (wit::Effect::from(call), reference.to_owned());
-        let Ended { end, evidence } = call::run(&self.shared, &loaded, question, |guest, store| {
+        let Ended { end, evidence, span } = call::run(&self.shared, &loaded, question, |guest, store| {
             Box::pin(async move {
                 guest
                     .tape_connector_connector()
@@ -206,6 +215,7 @@ impl Connectors for Host {
         })
         .await?;
         let answer = status_verdict(end, evidence.has_read() || loaded.description.offline);
+        span.record("outcome", answer.name());
         Ok(called(&loaded, answer, evidence))
     }
 
@@ -224,11 +234,12 @@ impl Connectors for Host {
             mark: &Unmarked,
         };
         let effect = wit::Effect::from(call);
-        let Ended { end, evidence } = call::run(&self.shared, &loaded, question, |guest, store| {
+        let Ended { end, evidence, span } = call::run(&self.shared, &loaded, question, |guest, store| {
             Box::pin(async move { guest.tape_connector_connector().call_observe(store, &effect).await })
         })
         .await?;
         let answer = observation_verdict(end, evidence.has_read() || loaded.description.offline);
+        span.record("outcome", answer.name());
         Ok(called(&loaded, answer, evidence))
     }
 
@@ -248,7 +259,7 @@ impl Connectors for Host {
             mark,
         };
         let obligation = wit::Obligation::from(call);
-        let Ended { end, evidence } = call::run(&self.shared, &loaded, question, |guest, store| {
+        let Ended { end, evidence, span } = call::run(&self.shared, &loaded, question, |guest, store| {
             Box::pin(async move {
                 guest
                     .tape_connector_connector()
@@ -262,6 +273,7 @@ impl Connectors for Host {
             CompensateOutcome::Unknown(doubt) => CompensateOutcome::Unknown(with_evidence(doubt, &evidence)),
             outcome => outcome,
         };
+        span.record("outcome", outcome.name());
         Ok(called(&loaded, outcome, evidence))
     }
 }
@@ -314,6 +326,7 @@ impl Default for HostConfig {
             clock: Arc::new(SystemClock),
             names: Arc::new(SystemNames),
             cache_dir: None,
+            cache_bytes_max: 1024 * 1024 * 1024,
         }
     }
 }

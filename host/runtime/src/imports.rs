@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::contract::bindings::tape::connector::{clock, config, http, log, random};
 use crate::egress::{Outgoing, SendError};
-use crate::output::Allowed;
+use crate::output::{Allowed, one_line};
 use crate::sandbox::Sandbox;
 
 const RANDOM_BYTES_MAX: u32 = 64 * 1024;
@@ -66,10 +66,11 @@ impl log::Host for Sandbox {
             }
             Allowed::No => return Ok(()),
         }
-        let message = self.egress.vault.redact(&message);
+        let shown = |text: &str| one_line(&self.egress.vault.redact(text));
+        let message = shown(&message);
         let fields: Vec<_> = fields
             .iter()
-            .map(|(name, value)| format!("{name}={}", self.egress.vault.redact(value)))
+            .map(|(name, value)| format!("{}={}", shown(name), shown(value)))
             .collect();
         let fields = fields.join(" ");
         match level {

@@ -26,6 +26,7 @@ mod gate;
 mod host;
 mod imports;
 mod inspect;
+mod kept;
 mod lanes;
 mod limits;
 mod load;

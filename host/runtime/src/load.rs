@@ -16,6 +16,7 @@ use crate::contract::{self, GuestPre};
 use crate::egress::{BadGrant, Grants, Policy, Reach};
 use crate::host::Shared;
 use crate::inspect;
+use crate::kept::Kept;
 use crate::limits::Limits;
 use crate::registry::Loaded;
 use crate::schema;
@@ -131,6 +132,7 @@ pub async fn load(shared: &Shared, deployment: Deployment) -> Result<Loaded, Loa
         limits,
         secrets,
         breaker: Breaker::default(),
+        kept: Kept::new(0),
         component,
     };
     let document = describe(shared, &loaded).await?;
@@ -141,6 +143,7 @@ pub async fn load(shared: &Shared, deployment: Deployment) -> Result<Loaded, Loa
     loaded.description = document.into();
     // What happened while it introduced itself is no call.
     loaded.breaker = Breaker::new(shared.clock.now_ms());
+    loaded.kept = Kept::new(grants.reuse_calls);
     loaded.lane = shared.lanes.lane(&loaded.tenant, &loaded.name, &limits);
     Ok(loaded)
 }
@@ -187,13 +190,14 @@ async fn compile(shared: &Shared, name: &str, bytes: Vec<u8>, digest: &str) -> R
         name: name.to_owned(),
         problem,
     };
-    let _turn = shared
-        .compiling
-        .acquire()
+    let turn = Arc::clone(&shared.compiling)
+        .acquire_owned()
         .await
         .map_err(|error| host(error.to_string()))?;
     let (engine, cache, digest) = (shared.engine.clone(), shared.cache.clone(), digest.to_owned());
     let compiled = tokio::task::spawn_blocking(move || {
+        // Until it is done, whether or not somebody still waits for it.
+        let _turn = turn;
         if let Some(component) = cache.as_ref().and_then(|cache| cache.get(&engine, &digest)) {
             return Ok(component);
         }

@@ -52,6 +52,21 @@ impl Allowance {
     }
 }
 
+/// A guest's text as it may stand in a log: on one line, so that it cannot pass for a line of somebody else's.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_control()
+            || matches!(char, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+        {
+            line.extend(char.escape_default());
+        } else {
+            line.push(char);
+        }
+    }
+    line
+}
+
 /// The last bytes that a guest wrote to standard output and error.
 #[derive(Clone, Default)]
 pub struct Tail(Arc<Mutex<VecDeque<u8>>>);
@@ -65,6 +80,10 @@ impl Tail {
 
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
+    }
+
+    pub fn clear(&self) {
+        self.lock().clear();
     }
 
     fn push(&self, bytes: &[u8]) {
@@ -146,6 +165,16 @@ mod tests {
         tail.push(b"the end\n");
         let text = tail.text();
         assert!(text.ends_with("xthe end") && text.len() <= TAIL_BYTES, "{text}");
+    }
+
+    #[test]
+    fn a_guests_line_is_one_line() {
+        assert_eq!(one_line("plain \u{e9}\u{4e2d}"), "plain \u{e9}\u{4e2d}");
+        assert_eq!(
+            one_line("a\n2026 ERROR \u{1b}[31mforged\r"),
+            "a\\n2026 ERROR \\u{1b}[31mforged\\r"
+        );
+        assert_eq!(one_line("\u{202e}abc\u{2028}"), "\\u{202e}abc\\u{2028}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::breaker::Breaker;
 use crate::contract::GuestPre;
 use crate::egress::Policy;
+use crate::kept::Kept;
 use crate::lanes::Lane;
 use crate::limits::Limits;
 use crate::sandbox::Sandbox;
@@ -32,6 +33,7 @@ pub struct Loaded {
     pub secrets: Arc<dyn Secrets>,
     pub lane: Arc<Lane>,
     pub breaker: Breaker,
+    pub kept: Kept,
     pub component: GuestPre<Sandbox>,
 }
 
@@ -61,6 +63,7 @@ impl Registry {
         let key = (Arc::clone(&loaded.tenant), Arc::clone(&loaded.name));
         let mut former = Vec::new();
         if let Some(versions) = connectors.remove(&key) {
+            versions.active.kept.retire();
             former.push(versions.active);
             former.extend(versions.former);
             former.retain(|one| one.description.version != loaded.description.version);
@@ -74,9 +77,12 @@ impl Registry {
     pub fn remove(&self, tenant: &str, name: &str) -> bool {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut connectors = BTreeMap::clone(&self.connectors.load());
-        let removed = connectors.remove(&(tenant.into(), name.into())).is_some();
+        let removed = connectors.remove(&(tenant.into(), name.into()));
         self.connectors.store(Arc::new(connectors));
-        removed
+        if let Some(versions) = &removed {
+            versions.active.kept.retire();
+        }
+        removed.is_some()
     }
 
     /// `version` if it is still there, else the active one.
@@ -102,6 +108,13 @@ impl Registry {
             .values()
             .map(|versions| versions.active.info())
             .collect()
+    }
+
+    /// Drops all idle instances.
+    pub fn make_room(&self) {
+        for versions in self.connectors.load().values() {
+            versions.active.kept.make_room();
+        }
     }
 
     pub fn states(&self) -> Vec<ConnectorState> {

@@ -1,4 +1,4 @@
-//! What one call's instance owns: its quota, its way out, its empty WASI. Made for the call and dropped with it.
+//! What an instance owns: its quota, its way out, its empty WASI. Made for a call and dropped with it, unless it may serve several.
 
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ pub struct Sandbox {
     pub random: &'static dyn rustls::crypto::SecureRandom,
     pub log: Allowance,
     pub quota: Quota,
+    /// What the call wrote to standard output and error.
+    pub tail: Tail,
     wasi: WasiCtx,
     wasi_http: WasiHttpCtx,
     hooks: Hooks,
@@ -38,8 +40,8 @@ impl Sandbox {
         config_json: Arc<str>,
         clock: Arc<dyn Clock>,
         random: &'static dyn rustls::crypto::SecureRandom,
-        tail: &Tail,
     ) -> Self {
+        let tail = Tail::default();
         let limits = egress.limits;
         let mut wasi_http = WasiHttpCtx::new();
         wasi_http.set_field_size_limit(HEADER_FIELDS_BYTES_MAX);
@@ -55,7 +57,8 @@ impl Sandbox {
                 memory_bytes: limits.memory_bytes,
                 exceeded: None,
             },
-            wasi: wasi::empty(tail),
+            wasi: wasi::empty(&tail),
+            tail,
             wasi_http,
             hooks: Hooks {
                 egress: Arc::clone(&egress),
@@ -63,6 +66,15 @@ impl Sandbox {
             table,
             egress,
         }
+    }
+
+    /// Begins another call: everything that belongs to the one before is replaced.
+    pub fn begin(&mut self, egress: Arc<Egress>) {
+        self.log = Allowance::new(egress.limits.log_bytes);
+        self.quota.exceeded = None;
+        self.tail.clear();
+        self.hooks.egress = Arc::clone(&egress);
+        self.egress = egress;
     }
 }
 

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use url::{Host, Url};
 
+const REUSE_CALLS_MAX: u32 = 10_000;
+
 /// Everything that a deployed connector may reach. Empty grants nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -15,6 +17,9 @@ pub struct Grants {
     /// The methods of those hosts that name none of their own. Empty grants all.
     pub methods: Vec<String>,
     pub secrets: Vec<SecretGrant>,
+    /// How many calls of this tenant one instance serves, one after the other; 0 = a fresh instance for each call. For guests that are
+    /// costly to instantiate (Python, JavaScript): what the guest keeps in memory, its next call finds. At most 10 000.
+    pub reuse_calls: u32,
 }
 
 /// One host, or all hosts under a suffix. In a document it may be written as the text of `host` alone.
@@ -151,6 +156,12 @@ impl Policy {
     /// # Errors
     /// [`BadGrant`] for the first grant that cannot be read.
     pub fn read(grants: &Grants) -> Result<Self, BadGrant> {
+        if grants.reuse_calls > REUSE_CALLS_MAX {
+            return Err(BadGrant {
+                grant: format!("reuse_calls: {}", grants.reuse_calls),
+                problem: format!("at most {REUSE_CALLS_MAX} calls are granted to one instance"),
+            });
+        }
         let hosts = grants
             .hosts
             .iter()
@@ -307,6 +318,11 @@ impl Pattern {
 impl Target {
     /// Reads where a request wants to go.
     pub fn parse(method: &str, url: &str) -> Result<Self, Denied> {
+        if url.contains("{{secret:") {
+            return Err(Denied(
+                "a secret in a url is refused, because urls are logged; use a header or the body".to_owned(),
+            ));
+        }
         let parsed = Url::parse(url).map_err(|error| Denied(format!("the url cannot be read: {error}")))?;
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(Denied(format!("scheme `{}` is not http or https", parsed.scheme())));
@@ -314,11 +330,6 @@ impl Target {
         if !parsed.username().is_empty() || parsed.password().is_some() {
             return Err(Denied(
                 "credentials in a url are refused; use a header with {{secret:NAME}}".to_owned(),
-            ));
-        }
-        if url.contains("{{secret:") {
-            return Err(Denied(
-                "a secret in a url is refused, because urls are logged; use a header or the body".to_owned(),
             ));
         }
         let (Some(host), Some(port)) = (

@@ -69,7 +69,7 @@ fn connector(section: &Section<'_>, name: &str) -> Result<Connector, ProjectErro
 }
 
 fn grants(one: &Section<'_>) -> Result<(Grants, BTreeMap<String, SecretSource>), ProjectError> {
-    let section = one.section("grants", &["hosts", "methods", "secrets"])?;
+    let section = one.section("grants", &["hosts", "methods", "secrets", "reuse_calls"])?;
     let methods = section.texts("methods")?.unwrap_or_default();
     let hosts = section.list("hosts")?.into_iter().flatten().enumerate();
     let hosts: Vec<HostGrant> = hosts
@@ -92,6 +92,9 @@ fn grants(one: &Section<'_>) -> Result<(Grants, BTreeMap<String, SecretSource>),
         hosts,
         methods: Vec::new(),
         secrets: granted,
+        reuse_calls: section
+            .at_least_one("reuse_calls")?
+            .map_or(0, |calls| u32::try_from(calls).unwrap_or(u32::MAX)),
     };
     Ok((grants, sources))
 }
