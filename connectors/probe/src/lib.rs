@@ -1,9 +1,11 @@
 //! A connector that does what its payload says, good or bad: with it the host's rules are tested.
 
+mod reach;
 mod script;
 mod wasi;
 
 use std::hint::black_box;
+use std::sync::{Mutex, PoisonError};
 
 use tape_guest::{
     CompensateAnswer, Connector, DispatchAnswer, Doubt, Effect, Failure, FailureKind, HttpError, Obligation,
@@ -146,13 +148,32 @@ fn take(step: Step) -> Option<String> {
                 eprintln!("{text}");
             }
         }
-        Step::Log { text, times } => {
+        Step::Log { text, times, fields } => {
             for _ in 0..times {
-                log::write(log::Level::Info, &text, &[("field".to_owned(), text.clone())]);
+                log::write(log::Level::Info, &text, &fields);
             }
         }
+        Step::Remember(text) => return Some(remember(text)),
+        Step::Repeat { text, times } => return Some(text.repeat(times)),
+        Step::Random(len) => return Some(format!("{} bytes", tape_guest::random::bytes(len).len())),
+        Step::ReadFile(path) => return Some(reach::read_file(&path)),
+        Step::WriteFile(path) => return Some(reach::write_file(&path)),
+        Step::Environment => return Some(reach::environment()),
+        Step::Input => return Some(reach::input()),
+        Step::Connect(address) => return Some(reach::connect(&address)),
+        Step::Datagram(address) => return Some(reach::datagram(&address)),
+        Step::Listen(address) => return Some(reach::listen(&address)),
+        Step::Lookup(name) => return Some(reach::lookup(&name)),
     }
     None
+}
+
+/// What this instance has been told so far.
+fn remember(text: String) -> String {
+    static MEMORY: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    memory.push(text);
+    memory.join(" ")
 }
 
 fn send(request: Request) -> String {

@@ -52,7 +52,35 @@ pub enum Step {
     Log {
         text: String,
         times: usize,
+        /// Names and values beside the text.
+        #[serde(default)]
+        fields: Vec<(String, String)>,
     },
+    /// Adds to what the instance remembers. All of it is the step's outcome.
+    Remember(String),
+    /// The text so many times over is the step's outcome.
+    Repeat {
+        text: String,
+        times: usize,
+    },
+    /// So many random bytes.
+    Random(u32),
+    /// Opens a file, or lists a folder.
+    ReadFile(String),
+    /// Writes a file.
+    WriteFile(String),
+    /// All variables and arguments.
+    Environment,
+    /// All of the standard input.
+    Input,
+    /// Connects by TCP.
+    Connect(String),
+    /// Sends a datagram.
+    Datagram(String),
+    /// Listens for connections.
+    Listen(String),
+    /// Asks for a name's addresses.
+    Lookup(String),
 }
 
 #[derive(Debug, Deserialize)]

@@ -87,6 +87,32 @@ pub enum CompensateAnswer {
     Unknown(Doubt),
 }
 
+impl StatusAnswer {
+    /// Its name in traces and metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Committed(_) => "committed",
+            Self::NotCommitted => "not-committed",
+            Self::InProgress { .. } => "in-progress",
+            Self::Inconclusive(_) => "inconclusive",
+        }
+    }
+}
+
+impl ObserveAnswer {
+    /// Its name in traces and metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Present(_) => "present",
+            Self::Absent => "absent",
+            Self::Duplicate(_) => "duplicate",
+            Self::Inconclusive(_) => "inconclusive",
+        }
+    }
+}
+
 impl Doubt {
     /// A doubt of which only the reason is known.
     #[must_use]

@@ -163,6 +163,32 @@ pub fn status_verdict(end: GuestEnd<StatusAnswer>, grounded: bool) -> StatusAnsw
 
 const UNGROUNDED: &str = "the connector says what the upstream's books hold, but the upstream did not answer it";
 
+impl Outcome {
+    /// Its name in traces and metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Confirmed(_) => "confirmed",
+            Self::Failed(_) => "failed",
+            Self::Retry { .. } => "retry",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
+impl CompensateOutcome {
+    /// Its name in traces and metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Resolved(_) => "resolved",
+            Self::Failed(_) => "failed",
+            Self::Retry { .. } => "retry",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
 impl std::fmt::Display for Broke {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let what = match self.kind {

