@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::{Project, binary, free_port};
+use crate::{Project, binary, free_port, python};
 
 /// A process that ends with this.
 pub struct Service {
@@ -39,12 +39,25 @@ impl Server {
     /// When it cannot be started.
     #[must_use]
     pub fn start_at(project: &Project, address: &str, flags: &[&str]) -> Self {
+        Self::start_in(project, address, flags, &[])
+    }
+
+    /// On a free port, with variables of its own.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_with(project: &Project, flags: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::start_in(project, &format!("127.0.0.1:{}", free_port()), flags, env)
+    }
+
+    fn start_in(project: &Project, address: &str, flags: &[&str], env: &[(&str, &str)]) -> Self {
         let http = format!("127.0.0.1:{}", free_port());
         let store = format!("sqlite:{}", project.root().join("tape.db").display());
         let mut all = vec!["--listen", address, "--http", &http, "--store", &store];
         all.extend(flags);
         Self {
-            service: Service::start(project, "tape-server", &all, &[]),
+            service: Service::start(project, "tape-server", &all, env),
             address: address.to_owned(),
         }
     }
@@ -63,11 +76,28 @@ impl Service {
     /// When it cannot be started.
     #[must_use]
     pub fn start(project: &Project, name: &str, arguments: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::of(project, name, Command::new(binary(name)), arguments, env)
+    }
+
+    /// Starts a worker of the project's agent, attached to the server at `url`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn worker(project: &Project, url: &str, env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(python());
+        command.env("TAPE_URL", url);
+        Self::of(project, "worker", command, &["-m", "tape.worker"], env)
+    }
+
+    fn of(project: &Project, name: &str, mut command: Command, arguments: &[&str], env: &[(&str, &str)]) -> Self {
         let log = project.root().join(format!("{name}-{}.log", free_port()));
         let file = File::create(&log).expect("a log file");
-        let mut command = Command::new(binary(name));
         for other in ["TAPE_URL", "TAPE_STORE_URL", "TAPE_LISTEN", "TAPE_HTTP", "TAPE_LOG"] {
-            command.env_remove(other);
+            let ours = command.get_envs().any(|(name, value)| name == other && value.is_some());
+            if !ours {
+                command.env_remove(other);
+            }
         }
         let process = command
             .args(arguments)
@@ -94,6 +124,21 @@ impl Service {
     pub fn kill(&mut self) {
         self.process.kill().expect("it runs");
         self.process.wait().expect("a child of ours");
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// SIGCONT: a process that was stopped goes on.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn go_on(&self) {
+        let pid = i32::try_from(self.process.id()).expect("a process id");
+        kill(Pid::from_raw(pid), Signal::SIGCONT).expect("it is there");
     }
 
     /// SIGTERM, and its end. Whether it ended well.

@@ -1,9 +1,11 @@
-"""Fault injection as an API: die at a named point, once.
+"""Fault injection as an API: die, or hang, at a named point, once.
 
     TAPE_FAULT_KILL="after_begin_effect@wire_money" TAPE_FAULT_ONCE=/tmp/killed python -m tape.worker
 
 The first time the point is reached (for that tool, if one is named) and the marker file does not exist, the marker is
-written and synced, and the process kills itself with SIGKILL. Without the variables every point is a no-op.
+written and synced, and the process kills itself with SIGKILL. With `TAPE_FAULT_STOP` it stops itself (SIGSTOP) until
+somebody sends it SIGCONT: a process that hangs, and wakes up when another has taken over. Without the variables every
+point is a no-op.
 """
 
 from __future__ import annotations
@@ -29,11 +31,18 @@ POINTS = (
 )
 
 
+_SIGNALS = {"TAPE_FAULT_KILL": "SIGKILL", "TAPE_FAULT_STOP": "SIGSTOP"}
+
+
 def point(name: str, tool: str = "") -> None:
-    """A place where a test may kill this process. `tool` is the tool at work, where there is one."""
-    wanted = os.environ.get("TAPE_FAULT_KILL")
-    if not wanted:
-        return
+    """A place where a test may kill or stop this process. `tool` is the tool at work, where there is one."""
+    for variable, sent in _SIGNALS.items():
+        wanted = os.environ.get(variable)
+        if wanted:
+            _reached(name, tool, wanted, sent)
+
+
+def _reached(name: str, tool: str, wanted: str, sent: str) -> None:
     if name not in POINTS:
         raise ValueError(f"{name!r} is not a fault point; they are {', '.join(POINTS)}")
     where, _, which = wanted.partition("@")
@@ -42,7 +51,7 @@ def point(name: str, tool: str = "") -> None:
     once = os.environ.get("TAPE_FAULT_ONCE")
     if once and not _mark(Path(once)):
         return
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.Signals[sent])
 
 
 def _mark(path: Path) -> bool:
