@@ -1,6 +1,7 @@
 //! A private Postgres cluster: made for a test, gone after it, with fsync on.
 
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +17,7 @@ const NOBODY: u32 = 65_534;
 /// A running cluster.
 pub struct Cluster {
     folder: tempfile::TempDir,
+    flags: Vec<String>,
     server: Child,
 }
 
@@ -26,6 +28,48 @@ impl Cluster {
     /// Without Postgres on this machine.
     #[must_use]
     pub fn start() -> Self {
+        let folder = Self::make();
+        let flags = vec!["-c".to_owned(), "listen_addresses=".to_owned()];
+        let server = serve(folder.path(), &flags);
+        Self { folder, flags, server }
+    }
+
+    /// The same, and it listens on a port of localhost too, there over TLS alone, with this certificate and its key (PEM).
+    ///
+    /// # Panics
+    /// Without Postgres on this machine.
+    #[must_use]
+    pub fn start_with_tls(port: u16, certificate: &str, key: &str) -> Self {
+        let folder = Self::make();
+        for (name, text) in [
+            ("server.crt", certificate),
+            ("server.key", key),
+            // Who comes over the network without TLS is turned away.
+            (
+                "data/pg_hba.conf",
+                "local all all trust\nhostssl all all 127.0.0.1/32 trust\n",
+            ),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("a file");
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a file of ours");
+            chown_if_root(&path);
+        }
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let settings = [
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={port}"),
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", file("server.crt")),
+            format!("ssl_key_file={}", file("server.key")),
+        ];
+        let flags: Vec<_> = settings.into_iter().flat_map(|one| ["-c".to_owned(), one]).collect();
+        let server = serve(folder.path(), &flags);
+        Self { folder, flags, server }
+    }
+
+    /// The folder of a cluster that does not run yet.
+    fn make() -> tempfile::TempDir {
         let bin = binaries();
         let folder = tempfile::tempdir().expect("a folder");
         chown_if_root(folder.path());
@@ -48,8 +92,7 @@ impl Cluster {
             "initdb: {}",
             String::from_utf8_lossy(&made.stderr)
         );
-        let server = serve(folder.path());
-        Self { folder, server }
+        folder
     }
 
     /// SIGKILL for the database server and all of its processes, as at a loss of power but for the disk's own cache.
@@ -110,7 +153,7 @@ impl Cluster {
 
     /// Starts the database server again on the same data.
     pub fn restart(&mut self) {
-        self.server = serve(self.folder.path());
+        self.server = serve(self.folder.path(), &self.flags);
     }
 
     /// A fresh database of this name, and its URL.
@@ -118,16 +161,14 @@ impl Cluster {
     /// # Panics
     /// When the cluster does not start within ten seconds.
     pub async fn database(&self, name: &str) -> String {
-        let bin = binaries();
         for _ in 0..200 {
-            let made = Command::new(bin.join("createdb"))
-                .args(["--username=tape", "--host"])
-                .arg(self.folder.path())
-                .arg(name)
-                .output()
-                .expect("createdb runs");
+            let made = self.program("createdb").arg(name).output().expect("createdb runs");
             if made.status.success() {
-                return format!("postgres://tape@localhost/{name}?host={}", self.folder.path().display());
+                let port = self.port().map_or_else(String::new, |port| format!("&port={port}"));
+                return format!(
+                    "postgres://tape@localhost/{name}?host={}{port}",
+                    self.folder.path().display()
+                );
             }
             let problem = String::from_utf8_lossy(&made.stderr).into_owned();
             let starting = problem.contains("No such file")
@@ -149,7 +190,15 @@ impl Cluster {
     pub fn program(&self, name: &str) -> Command {
         let mut program = Command::new(binaries().join(name));
         program.arg("--username=tape").arg("--host").arg(self.folder.path());
+        if let Some(port) = self.port() {
+            program.args(["--port", port]);
+        }
         program
+    }
+
+    /// The port, if it is not the usual one: the socket is named after it.
+    fn port(&self) -> Option<&str> {
+        self.flags.iter().find_map(|flag| flag.strip_prefix("port="))
     }
 
     /// A session of its own in a database, as another server would have.
@@ -219,19 +268,12 @@ fn binaries() -> PathBuf {
 }
 
 /// Starts the server on the data in `folder`.
-fn serve(folder: &Path) -> Child {
+fn serve(folder: &Path, flags: &[String]) -> Child {
     unprivileged(&binaries().join("postgres"))
         .arg("-D")
         .arg(folder.join("data"))
-        .args([
-            "-c",
-            "listen_addresses=",
-            "-c",
-            "fsync=on",
-            "-c",
-            "max_connections=200",
-            "-k",
-        ])
+        .args(flags)
+        .args(["-c", "fsync=on", "-c", "max_connections=200", "-k"])
         .arg(folder)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
