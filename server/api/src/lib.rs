@@ -12,6 +12,7 @@
 mod auth;
 mod convert;
 mod feed;
+mod foreign;
 mod hub;
 mod observe;
 mod origin;
@@ -21,6 +22,7 @@ mod status;
 mod tenancy;
 
 pub use auth::{AuthLayer, Grant, Role, Tokens, Verify, bearer};
+pub use foreign::ForeignLayer;
 pub use hub::{HubConfig, WorkerHub, WorkerInfo};
 pub use observe::ObserveLayer;
 pub use services::{RUN_STATUSES, ServerInfo, Services};

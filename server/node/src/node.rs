@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tape_api::{AuthLayer, ObserveLayer, ServerInfo, Services, Verify, WorkerHub};
+use tape_api::{AuthLayer, ForeignLayer, ObserveLayer, ServerInfo, Services, Verify, WorkerHub};
 use tape_connector_port::Connectors;
 use tape_engine::{Engine, EngineConfig, Retention};
 use tape_port::Clock as _;
@@ -31,7 +31,8 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 const STREAMS_MAX: u32 = 1024;
 
 /// Every call is observed, also those that are refused.
-type GrpcServer = tonic::transport::Server<Stack<AuthLayer, Stack<ObserveLayer, tower_layer::Identity>>>;
+type GrpcServer =
+    tonic::transport::Server<Stack<ForeignLayer, Stack<AuthLayer, Stack<ObserveLayer, tower_layer::Identity>>>>;
 
 /// Why a node did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -266,7 +267,8 @@ fn server(tls: Option<ServerTlsConfig>, verify: Option<Arc<dyn Verify>>) -> Resu
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .layer(ObserveLayer::new())
-        .layer(AuthLayer::new(verify)))
+        .layer(AuthLayer::new(verify))
+        .layer(ForeignLayer))
 }
 
 fn serve_grpc(

@@ -5,6 +5,7 @@
 mod collector;
 mod credentials;
 mod every_rpc;
+mod limits;
 mod metrics;
 mod migrate;
 mod otlp;
