@@ -20,6 +20,7 @@ pub struct Server {
     binary: PathBuf,
     store: String,
     reactors: &'static str,
+    claim_ms: u32,
     grpc: u16,
     http: u16,
     log: PathBuf,
@@ -39,11 +40,19 @@ impl Server {
                 .map_or_else(|| tape_e2e::binary("tape-server"), PathBuf::from),
             store: store.to_owned(),
             reactors,
+            claim_ms: 60_000,
             grpc,
             http: tape_e2e::free_port(),
             log: folder.join(format!("server-{grpc}.log")),
             process: None,
         }
+    }
+
+    /// The same, whose reactors' claims run out soon: what they held when they were killed is taken up by others then.
+    #[must_use]
+    pub fn claiming_for(mut self, claim_ms: u32) -> Self {
+        self.claim_ms = claim_ms;
+        self
     }
 
     /// Starts it and waits until it serves. How long that took, from the start of its process to its first answer.
@@ -65,6 +74,7 @@ impl Server {
                 &format!("127.0.0.1:{}", self.http),
             ])
             .args(["--store", &self.store, "--reactors", self.reactors])
+            .args(["--claim-ttl-ms", &self.claim_ms.to_string()])
             .env_remove("TAPE_STORE_URL")
             .env("TAPE_LOG", "warn")
             .stdin(Stdio::null())
