@@ -11,7 +11,7 @@ use tape_trials::{Answer, Caller, Dump, Server, rounds, seed, store_of_postgres,
 use tokio::time::{Instant, sleep};
 
 /// Rounds where nobody says how many.
-const ROUNDS: u64 = 4;
+const ROUNDS: u64 = 3;
 const RUNS: u32 = 64;
 /// What a killed server had claimed is free after this.
 const CLAIM_MS: u32 = 700;
