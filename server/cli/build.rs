@@ -18,7 +18,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo:rerun-if-changed={}", guests.join(source).display());
     }
     println!("cargo:rerun-if-changed={}", contract.display());
-    println!("cargo:rerun-if-changed={}", guests.join("guest-python").display());
+    for guest in ["guest-python", "guest-typescript"] {
+        println!("cargo:rerun-if-changed={}", guests.join(guest).display());
+    }
     println!("cargo:rerun-if-changed=templates");
 
     let out = PathBuf::from(env::var("OUT_DIR")?);

@@ -1,5 +1,6 @@
 //! `connector.toml`: how the component is built, and what it asks for. A request: the deployment grants, or does not.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -34,8 +35,21 @@ pub struct Manifest {
 pub struct Build {
     /// Program and arguments; no shell.
     pub command: Vec<String>,
-    /// The component that the command leaves, relative to the folder. `{target}` stands for cargo's target folder.
+    /// Variables that the command is given: `{GOOS = "wasip1"}`.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// What the command leaves, relative to the folder: a component, or a core module that `wit` is put into. `{target}` stands for
+    /// cargo's target folder.
     pub artifact: String,
+    /// The contract's folder, for languages that leave a core module.
+    #[serde(default)]
+    pub wit: Option<String>,
+    /// Where Go's bindings of the contract are to be written.
+    #[serde(default)]
+    pub go_bindings: Option<String>,
+    /// A file or folder without which the command cannot succeed: `node_modules`.
+    #[serde(default)]
+    pub needs: Option<String>,
     /// What to do where the command is not there: `pip install componentize-py==0.25.1`.
     #[serde(default)]
     pub cure: String,

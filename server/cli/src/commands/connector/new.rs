@@ -40,9 +40,12 @@ pub fn run(args: &Args, cx: &Cx) -> anyhow::Result<Exit> {
     for file in files.iter().filter(|file| !file.starts_with("vendor")) {
         ui::line(format!("    {}", file.display()))?;
     }
-    ui::line("    vendor/  the contract, and the crate for authors")?;
+    ui::line("    vendor/  the contract, and what authors use")?;
     ui::line("\nNext:")?;
     ui::line(format!("    cd {}", args.name))?;
+    if let Some((command, why)) = args.lang.prepare() {
+        ui::line(format!("    {command:<30} # {why}"))?;
+    }
     ui::line("    tape connector test            # builds it, and tries what every connector must hold")?;
     ui::line("    tape connector call dispatch   # one call by hand, over the model in cases/upstream.yaml")?;
     Ok(Exit::Fine)
