@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo:rerun-if-changed={}", guests.join(source).display());
     }
     println!("cargo:rerun-if-changed={}", contract.display());
-    for guest in ["guest-python", "guest-typescript"] {
+    for guest in ["guest-python", "guest-typescript", "guest-go"] {
         println!("cargo:rerun-if-changed={}", guests.join(guest).display());
     }
     println!("cargo:rerun-if-changed=templates");

@@ -25,9 +25,18 @@ connectors! {
     github_issues: "github-issues",
     http: "http",
     log: "log",
+    modern_treasury: "modern-treasury",
     pubsub: "pubsub",
     slack: "slack",
     stripe: "stripe",
+    zendesk: "zendesk",
+}
+
+/// What an engine lacks, and the guest for TypeScript puts there, can be seen in a component alone.
+#[tokio::test]
+async fn a_component_in_typescript_has_the_webs_globals() {
+    let report = holds(subject("guest-typescript/globals")).await;
+    assert_eq!(report.cases.len(), 5, "{report}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 package component
 
 import (
-	wit "go.bytecodealliance.org/pkg/wit/types"
+	wit "tape.dev/guest/internal/wit/types"
 
 	"tape.dev/guest"
 	"tape.dev/guest/internal/wit/tape_connector_clock"

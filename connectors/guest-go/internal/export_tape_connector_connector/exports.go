@@ -4,7 +4,7 @@
 package export_tape_connector_connector
 
 import (
-	wit "go.bytecodealliance.org/pkg/wit/types"
+	wit "tape.dev/guest/internal/wit/types"
 
 	"tape.dev/guest"
 	abi "tape.dev/guest/internal/wit/tape_connector_connector"

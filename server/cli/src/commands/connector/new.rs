@@ -37,10 +37,11 @@ pub fn run(args: &Args, cx: &Cx) -> anyhow::Result<Exit> {
         Mark::Tick,
         format!("connector `{}` in {}/", args.name, folder.display()),
     )?;
-    for file in files.iter().filter(|file| !file.starts_with("vendor")) {
+    let vendored = args.lang.vendored();
+    for file in files.iter().filter(|file| !file.starts_with(vendored)) {
         ui::line(format!("    {}", file.display()))?;
     }
-    ui::line("    vendor/  the contract, and what authors use")?;
+    ui::line(format!("    {vendored}/  the contract, and what authors use"))?;
     ui::line("\nNext:")?;
     ui::line(format!("    cd {}", args.name))?;
     if let Some((command, why)) = args.lang.prepare() {
