@@ -16,12 +16,17 @@ BENCH_FLAGS ?=
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 10
 
+# What `npm ci` leaves, and the modules in Go.
+NPM := connectors/node_modules/.package-lock.json
+GO_MODULES := connectors/guest-go connectors/modern-treasury
+
 # The virtual environment of the shell must not stand in for the one that is made here.
 unexport VIRTUAL_ENV
 
 RELEASE := $(CARGO_TARGET_DIR)/release
 
-.PHONY: help demo bench build test test-fuzz test-rust test-connectors test-python lint tools tools-test python
+.PHONY: help demo bench build test test-fuzz test-rust test-connectors test-guests test-python lint tools tools-test python
+.PHONY: help demo bench build test test-rust test-connectors test-guests test-python lint tools tools-test python
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,13 +64,13 @@ tools: ## Check that this machine has what is needed, and say how to get what is
 tools-test:
 	@.ci/tools test
 
-test: tools-test lint test-connectors test-rust test-python test-fuzz ## Everything that is checked
+test: tools-test lint test-connectors test-guests test-rust test-python test-fuzz ## Everything that is checked
 
 lint: tools ## Formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-test-rust: tools-test build python ## All Rust tests; those end to end kill real processes
+test-rust: tools-test build python $(NPM) ## All Rust tests; those end to end kill real processes
 	TAPE_PYTHON="$(PYTHON)" cargo test --locked --workspace
 
 test-fuzz: tools ## Fuzz, guided by coverage and briefly, what decodes bytes from the wire and from the store
@@ -76,6 +81,15 @@ test-connectors: tools ## Build the connectors as components, and test them
 	cd connectors && cargo clippy --locked --workspace --all-targets -- -D warnings
 	cd connectors && cargo build --locked --release --target wasm32-wasip2 -p tape-connector-bank
 	cd connectors && cargo test --locked --workspace
+
+test-guests: tools-test $(NPM) ## What authors in TypeScript and Go use, and their connectors: style, types, tests
+	cd connectors && npm run --silent check && npm test --silent
+	@for module in $(GO_MODULES); do .ci/go "$$module" || exit 1; done
+
+$(NPM): connectors/package.json connectors/package-lock.json
+	@echo "installing the packages that connectors in TypeScript are built with" >&2
+	@cd connectors && npm ci --silent --no-audit --no-fund
+	@touch "$@"
 
 test-python: build python ## The Python SDK: style, types, tests against a server in memory and the real one
 	cd sdk/python && "$(VENV)/bin/ruff" check . && "$(VENV)/bin/ruff" format --check .

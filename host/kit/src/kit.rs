@@ -46,7 +46,7 @@ pub async fn describe(component: Vec<u8>, config: Value) -> Result<Description, 
 /// Calls at the same time. The kit makes one after the other.
 const CALLS_MAX: u32 = 4;
 const TENANT: &str = "default";
-/// No connector under test has this name before it has introduced itself.
+/// What a component is called before it has introduced itself.
 const NAME: &str = "under-test";
 
 /// A host with one connector.
@@ -141,7 +141,8 @@ impl Kit {
         load(&self.host, deployment)
             .await
             .map_err(|problem| problem.to_string())?;
-        Ok(World::new(self.host.clone(), NAME, TENANT, setup.clone(), fake))
+        let name = self.subject.manifest.name.clone();
+        Ok(World::new(self.host.clone(), name, TENANT, setup.clone(), fake))
     }
 
     /// The real upstream: what is asked here really happens there.
@@ -177,7 +178,7 @@ impl Kit {
             .map_err(|problem| problem.to_string())?;
         Ok(World::new(
             self.host.clone(),
-            NAME,
+            self.subject.manifest.name.clone(),
             TENANT,
             self.subject.setup.clone(),
             fake,
@@ -232,7 +233,7 @@ fn deployment(subject: &Subject, origin: &str, grant: &Grant, config: &Value) ->
     };
     Deployment {
         tenant: TENANT.to_owned(),
-        name: NAME.to_owned(),
+        name: subject.manifest.name.clone(),
         component: subject.component.clone(),
         config,
         grants,

@@ -32,12 +32,12 @@ pub struct World {
     /// What its cases say.
     pub setup: Setup,
     host: Host,
-    name: &'static str,
+    name: String,
     tenant: &'static str,
 }
 
 impl World {
-    pub(crate) fn new(host: Host, name: &'static str, tenant: &'static str, setup: Setup, fake: Fake) -> Self {
+    pub(crate) fn new(host: Host, name: String, tenant: &'static str, setup: Setup, fake: Fake) -> Self {
         Self {
             fake,
             setup,
@@ -76,7 +76,7 @@ impl World {
     /// Does it.
     pub async fn dispatch(&self, effect: &EffectCall) -> Told {
         self.ask(async {
-            match self.host.dispatch(self.name, None, effect, &Unmarked).await {
+            match self.host.dispatch(&self.name, None, effect, &Unmarked).await {
                 Ok(called) => (told::dispatched(called.outcome), called.evidence),
                 Err(error) => (told::refused(&error), Evidence::default()),
             }
@@ -87,7 +87,7 @@ impl World {
     /// Asks the books.
     pub async fn observe(&self, effect: &EffectCall) -> Told {
         self.ask(async {
-            match self.host.observe(self.name, None, effect).await {
+            match self.host.observe(&self.name, None, effect).await {
                 Ok(called) => (told::observed(called.outcome), called.evidence),
                 Err(error) => (told::refused(&error), Evidence::default()),
             }
@@ -98,7 +98,7 @@ impl World {
     /// Asks whether it committed.
     pub async fn status_check(&self, effect: &EffectCall, reference: &str) -> Told {
         self.ask(async {
-            match self.host.status_check(self.name, None, effect, reference).await {
+            match self.host.status_check(&self.name, None, effect, reference).await {
                 Ok(called) => (told::checked(called.outcome), called.evidence),
                 Err(error) => (told::refused(&error), Evidence::default()),
             }
@@ -117,7 +117,7 @@ impl World {
             attempt: 1,
         };
         self.ask(async {
-            match self.host.compensate(self.name, None, &obligation, &Unmarked).await {
+            match self.host.compensate(&self.name, None, &obligation, &Unmarked).await {
                 Ok(called) => (told::compensated(called.outcome), called.evidence),
                 Err(error) => (told::refused(&error), Evidence::default()),
             }

@@ -218,19 +218,33 @@ mod tests {
         for (language, own) in [
             (Language::Rust, ["src/lib.rs", "vendor/connectors/guest/src/lib.rs"]),
             (Language::Python, ["app.py", "vendor/python/tape_guest.py"]),
-            (Language::TypeScript, ["src/connector.ts", "vendor/typescript/src/index.ts"]),
+            (
+                Language::TypeScript,
+                ["src/connector.ts", "vendor/typescript/src/index.ts"],
+            ),
             (Language::Go, ["main.go", "tape/guest/connector.go"]),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let files = write_connector(language, "parcels", folder.path()).unwrap();
             let wit = format!("{}/wit/tape-connector@1.0.0/connector.wit", language.vendored());
-            for expected in ["connector.toml", "README.md", "cases/upstream.yaml", "cases/items.yaml", &wit]
-                .into_iter()
-                .chain(own)
+            for expected in [
+                "connector.toml",
+                "README.md",
+                "cases/upstream.yaml",
+                "cases/items.yaml",
+                &wit,
+            ]
+            .into_iter()
+            .chain(own)
             {
-                assert!(files.contains(&PathBuf::from(expected)), "{expected} is missing in {files:?}");
+                assert!(
+                    files.contains(&PathBuf::from(expected)),
+                    "{expected} is missing in {files:?}"
+                );
             }
-            let left_over = files.iter().find(|file| is_guests_own(file) && !file.starts_with("test"));
+            let left_over = files
+                .iter()
+                .find(|file| is_guests_own(file) && !file.starts_with("test"));
             assert_eq!(left_over, None, "{language:?}");
             for file in &files {
                 let text = fs::read_to_string(folder.path().join(file)).unwrap();

@@ -41,11 +41,25 @@ pub fn explained(problem: Problem) -> anyhow::Error {
         Problem::Host {
             code: Some(code),
             problem,
-        } => anyhow::anyhow!("{problem} ({code}; see: tape explain {code})"),
+        } => anyhow::anyhow!("{problem}{} ({code}; see: tape explain {code})", cure(code)),
         other => other.into(),
     }
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("read {}", file.display()))
+    std::fs::read(file).with_context(|| {
+        format!(
+            "read {}; name a component's file, or leave it out: then the folder is built",
+            file.display()
+        )
+    })
+}
+
+/// What an author does about it, who has no tape.yaml yet.
+fn cure(code: &str) -> &'static str {
+    match code {
+        "TAPE-C021" => ". Cure: correct build.artifact in connector.toml, or name a component's file",
+        "TAPE-C024" => ". Cure: correct `config` in cases/upstream.yaml, or the file of --config",
+        _ => "",
+    }
 }
