@@ -26,7 +26,6 @@ unexport VIRTUAL_ENV
 RELEASE := $(CARGO_TARGET_DIR)/release
 
 .PHONY: help demo bench build test test-fuzz test-rust test-connectors test-guests test-python lint tools tools-test python
-.PHONY: help demo bench build test test-rust test-connectors test-guests test-python lint tools tools-test python
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

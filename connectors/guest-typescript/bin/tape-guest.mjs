@@ -40,7 +40,7 @@ async function test(folder) {
   try {
     await bundled(await tool("esbuild"), { entryPoints: files, outdir: made, platform: "node", sourcemap: "inline", outExtension: { ".js": ".mjs" } });
     const tests = (await readdir(made)).map((file) => path.join(made, file));
-    const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...tests], { stdio: "inherit" });
+    const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-reporter=spec", ...tests], { stdio: "inherit" });
     process.exitCode = status ?? 1;
   } finally {
     await rm(made, { recursive: true, force: true });
