@@ -259,6 +259,8 @@ fn tenancy(top: &Section<'_>, tenant_id: Option<String>) -> Result<Tenancy, Proj
 }
 
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod schema_tests;
 #[cfg(test)]
 mod tests;
