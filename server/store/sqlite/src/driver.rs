@@ -4,20 +4,25 @@ use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rusqlite::OpenFlags;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tape_store::{Schema, Step, StoreError};
 
 use crate::config::SqliteConfig;
-use crate::error::unavailable;
+use crate::error::{failed, unavailable};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// How long a reader or the writer waits for a lock of the file.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Prepared statements that a connection keeps: a batch's shape decides its texts.
-const STATEMENTS: usize = 512;
+/// Prepared statements that the writer keeps: all that it has.
+const STATEMENTS: usize = 32;
+/// What a connection keeps of the file; negative = in KiB.
+const CACHE_KIB: i64 = -16_384;
+/// The log is written back every 16 MiB: a page that is written often in between goes back once.
+const CHECKPOINT_PAGES: i64 = 4_096;
 
 fn options(config: &SqliteConfig) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
@@ -28,10 +33,8 @@ fn options(config: &SqliteConfig) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY)
         .pragma("temp_store", "MEMORY")
-        .pragma("cache_size", "-16384")
-        // The log is written back every 16 MiB: a page that is written often in between goes back once.
-        .pragma("wal_autocheckpoint", "4096")
-        .statement_cache_capacity(STATEMENTS)
+        .pragma("cache_size", CACHE_KIB.to_string())
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
         .disable_statement_logging()
 }
 
@@ -57,18 +60,37 @@ pub(crate) fn lock(config: &SqliteConfig) -> Result<File, StoreError> {
     }
 }
 
-/// Opens the one connection that writes, and brings the schema up to date.
-pub(crate) async fn writer(config: &SqliteConfig) -> Result<SqliteConnection, StoreError> {
+/// Brings the schema up to date.
+pub(crate) async fn migrate(config: &SqliteConfig) -> Result<(), StoreError> {
     let mut connection = SqliteConnection::connect_with(&options(config))
         .await
         .map_err(unavailable)?;
-    let failed = |problem: String| StoreError::Unavailable(format!("{}: {problem}", config.path.display()));
-    schema(&mut connection).await?.refuse_newer().map_err(failed)?;
+    let refused = |problem: String| StoreError::Unavailable(format!("{}: {problem}", config.path.display()));
+    schema(&mut connection).await?.refuse_newer().map_err(refused)?;
     MIGRATIONS
         .run(&mut connection)
         .await
-        .map_err(|error| failed(format!("the schema cannot be brought up to date: {error}")))?;
-    Ok(connection)
+        .map_err(|error| refused(format!("the schema cannot be brought up to date: {error}")))?;
+    connection.close().await.map_err(unavailable)
+}
+
+/// Opens the one connection that writes.
+pub(crate) fn writer(config: &SqliteConfig) -> Result<rusqlite::Connection, StoreError> {
+    let open = || {
+        // The connection is used by one thread at a time.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = rusqlite::Connection::open_with_flags(&config.path, flags)?;
+        connection.busy_timeout(BUSY)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // FULL: a commit is on the disk before it is acknowledged, also after a loss of power.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        Ok(connection)
+    };
+    open().map_err(failed)
 }
 
 /// Opens the connections that read.

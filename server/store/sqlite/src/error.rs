@@ -13,12 +13,17 @@ pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// An error of a transaction that writes. Where the disk failed it may have happened: what was on its way there can turn
-/// up after a restart. With every other answer of SQLite's nothing was written; on a full disk the mark that makes it
-/// count was not.
-pub(crate) fn failed(error: sqlx::Error) -> StoreError {
-    match &error {
-        sqlx::Error::Database(cause) if !is(cause.as_ref(), &[IO]) => unavailable(error),
+/// An error of the writer's. Where the disk failed it may have happened: what was on its way there can turn up after a
+/// restart. With every other answer of SQLite's nothing was written; on a full disk the mark that makes it count was not.
+pub(crate) fn failed(error: rusqlite::Error) -> StoreError {
+    // The lower byte is the primary result code.
+    match error
+        .sqlite_error()
+        .map(|cause| cause.extended_code.cast_unsigned() & 0xff)
+    {
+        Some(CORRUPT | NOT_A_DATABASE) => StoreError::Corrupt(error.to_string()),
+        Some(FULL) => full(),
+        Some(code) if code != IO => StoreError::Unavailable(error.to_string()),
         _ => StoreError::InDoubt(error.to_string()),
     }
 }

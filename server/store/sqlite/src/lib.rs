@@ -8,6 +8,7 @@ mod config;
 mod driver;
 mod error;
 mod places;
+mod queries;
 mod statements;
 mod store;
 mod writer;

@@ -1,211 +1,97 @@
-//! A batch as statements: a fixed number of kinds, each for one, two, four ... sixty-four rows, so that SQLite has each
-//! text to prepare only once.
+//! A batch as statements: few texts, each prepared once and run for row after row. On SQLite's own thread a statement more
+//! costs no switch between threads and no parsing.
 
-use sqlx::Arguments as _;
-use sqlx::error::BoxDynError;
-use sqlx::sqlite::SqliteArguments;
+use rusqlite::{Connection, params};
 
 use crate::batch::{Batch, Relisted, Written};
 
-/// Most rows of one statement. A power of two.
-const ROWS_MAX: usize = 64;
-/// A transaction of at most so many rows is one text: every text of its own costs a switch to SQLite's thread and back.
-/// Larger ones have too many shapes for their texts to be prepared only once.
-const ONE_TEXT_ROWS: usize = 24;
+const CREATE: &str =
+    "INSERT INTO entities (no, kind, id, version, tenant, app, \"user\", status, created) VALUES (?,?,?,?,?,?,?,?,?)";
+const MOVE: &str = "UPDATE entities SET version = ? WHERE no = ?";
+const STATUS: &str = "UPDATE entities SET version = ?, status = ? WHERE no = ?";
+const RELIST: &str =
+    "UPDATE entities SET version = ?, tenant = ?, app = ?, \"user\" = ?, status = ?, created = ? WHERE no = ?";
+const DELETE: &str = "DELETE FROM rows WHERE no = ? AND kind = ? AND key = ?";
+const BODY: &str = "UPDATE rows SET body = ? WHERE no = ? AND kind = ? AND key = ?";
+const WHOLE: &str = "INSERT INTO rows (no, kind, key, due_kind, due_at, due_by, body) VALUES (?,?,?,?,?,?,?) \
+                     ON CONFLICT (no, kind, key) DO UPDATE SET due_kind = excluded.due_kind, due_at = excluded.due_at, \
+                     due_by = excluded.due_by, body = excluded.body";
+const JOURNAL: &str = "INSERT INTO journal (no, seq, body) VALUES (?,?,?)";
 
-/// A text that is run at once, and its arguments in the order of their marks.
-#[derive(Default)]
-pub(crate) struct Text {
-    /// One statement, or several with semicolons between them.
-    pub(crate) sql: String,
-    /// What it is run with: values are moved into them, not copied.
-    pub(crate) arguments: SqliteArguments,
-}
-
-/// The text before the rows, one row's marks, and the text behind the rows.
-struct Shape {
-    before: &'static str,
-    row: &'static str,
-    after: &'static str,
-}
-
-const CREATE: Shape = Shape {
-    before: "INSERT INTO entities (no, kind, id, version, tenant, app, \"user\", status, created) VALUES ",
-    row: "(?,?,?,?,?,?,?,?,?)",
-    after: "",
-};
-const MOVE: Shape = Shape {
-    before: "UPDATE entities SET version = v.column2 FROM (VALUES ",
-    row: "(?,?)",
-    after: ") AS v WHERE entities.no = v.column1",
-};
-const STATUS: Shape = Shape {
-    before: "UPDATE entities SET version = v.column2, status = v.column3 FROM (VALUES ",
-    row: "(?,?,?)",
-    after: ") AS v WHERE entities.no = v.column1",
-};
-const RELIST: Shape = Shape {
-    before: "UPDATE entities SET version = v.column2, tenant = v.column3, app = v.column4, \"user\" = v.column5, \
-             status = v.column6, created = v.column7 FROM (VALUES ",
-    row: "(?,?,?,?,?,?,?)",
-    after: ") AS v WHERE entities.no = v.column1",
-};
-const DELETE: Shape = Shape {
-    before: "DELETE FROM rows WHERE (no, kind, key) IN (VALUES ",
-    row: "(?,?,?)",
-    after: ")",
-};
-const BODY: Shape = Shape {
-    before: "INSERT INTO rows (no, kind, key, body) VALUES ",
-    row: "(?,?,?,?)",
-    after: " ON CONFLICT (no, kind, key) DO UPDATE SET body = excluded.body",
-};
-const WHOLE: Shape = Shape {
-    before: "INSERT INTO rows (no, kind, key, due_kind, due_at, due_by, body) VALUES ",
-    row: "(?,?,?,?,?,?,?)",
-    after: " ON CONFLICT (no, kind, key) DO UPDATE SET due_kind = excluded.due_kind, due_at = excluded.due_at, \
-            due_by = excluded.due_by, body = excluded.body",
-};
-const JOURNAL: Shape = Shape {
-    before: "INSERT INTO journal (no, seq, body) VALUES ",
-    row: "(?,?,?)",
-    after: "",
-};
-
-/// The transaction that writes a batch: texts to be run one after the other. None if there is nothing to write.
+/// Writes a batch in one transaction, which is durable afterwards. Nothing to write is no transaction.
 ///
 /// # Errors
-/// If a value cannot be bound, which would be a defect of ours.
-pub(crate) fn transaction(batch: Batch) -> Result<Vec<Text>, sqlx::Error> {
-    let rows = batch.entities.len() + batch.rows.len() + batch.entries.len();
-    if rows == 0 {
-        return Ok(Vec::new());
+/// What SQLite says. The transaction may still be open, unless SQLite has rolled it back.
+pub(crate) fn write(connection: &Connection, batch: Batch) -> rusqlite::Result<()> {
+    if batch.entities.is_empty() && batch.rows.is_empty() && batch.entries.is_empty() {
+        return Ok(());
     }
-    let mut texts = Texts {
-        one: rows <= ONE_TEXT_ROWS,
-        texts: Vec::new(),
-    };
-    texts.next().sql.push_str("BEGIN IMMEDIATE");
-    let (mut created, mut moved, mut statuses, mut relisted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (no, entity) in batch.entities {
-        let version = entity.version.cast_signed();
-        match entity.listing {
-            Relisted::Created(id, listing) => created.push((no, id, version, listing)),
-            Relisted::Same => moved.push((no, version)),
-            Relisted::Status(status) => statuses.push((no, version, status)),
-            Relisted::Whole(listing) => relisted.push((no, version, listing)),
-        }
+    run(connection, "BEGIN IMMEDIATE")?;
+    entities(connection, &batch)?;
+    rows(connection, batch.rows)?;
+    let mut journal = connection.prepare_cached(JOURNAL)?;
+    for (no, seq, body) in batch.entries {
+        journal.execute(params![no, seq, body])?;
     }
-    let (mut deleted, mut bodies, mut wholes) = (Vec::new(), Vec::new(), Vec::new());
-    for (key, row) in batch.rows {
+    drop(journal);
+    run(connection, "COMMIT")
+}
+
+fn run(connection: &Connection, text: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(text)?.execute([]).map(drop)
+}
+
+fn entities(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
+    for (no, moved) in &batch.entities {
+        let version = moved.version.cast_signed();
+        match &moved.listing {
+            Relisted::Created(id, listing) => connection.prepare_cached(CREATE)?.execute(params![
+                no,
+                id.kind as u8,
+                id.id,
+                version,
+                listing.tenant,
+                listing.app,
+                listing.user,
+                listing.status,
+                listing.created.0
+            ])?,
+            Relisted::Same => connection.prepare_cached(MOVE)?.execute(params![version, no])?,
+            Relisted::Status(status) => connection
+                .prepare_cached(STATUS)?
+                .execute(params![version, status, no])?,
+            Relisted::Whole(listing) => connection.prepare_cached(RELIST)?.execute(params![
+                version,
+                listing.tenant,
+                listing.app,
+                listing.user,
+                listing.status,
+                listing.created.0,
+                no
+            ])?,
+        };
+    }
+    Ok(())
+}
+
+fn rows(
+    connection: &Connection,
+    rows: impl IntoIterator<Item = ((i64, u8, Vec<u8>), Written)>,
+) -> rusqlite::Result<()> {
+    for ((no, kind, key), row) in rows {
         match row {
-            Written::Deleted => deleted.push(key),
-            Written::Body(body) => bodies.push((key, body)),
-            Written::Whole(hint, body) => wholes.push((key, hint, body)),
-        }
+            Written::Deleted => connection.prepare_cached(DELETE)?.execute(params![no, kind, key])?,
+            Written::Body(body) => connection.prepare_cached(BODY)?.execute(params![body, no, kind, key])?,
+            Written::Whole((due, by), body) => connection.prepare_cached(WHOLE)?.execute(params![
+                no,
+                kind,
+                key,
+                due.map(|due| due.kind as u8),
+                due.map(|due| due.at.0),
+                by,
+                body
+            ])?,
+        };
     }
-    texts.write(&CREATE, created, |to, (no, id, version, listing)| {
-        to.add(no)?;
-        to.add(id.kind as u8)?;
-        to.add(id.id)?;
-        to.add(version)?;
-        to.add(listing.tenant)?;
-        to.add(listing.app)?;
-        to.add(listing.user)?;
-        to.add(listing.status)?;
-        to.add(listing.created.0)
-    })?;
-    texts.write(&MOVE, moved, |to, (no, version)| {
-        to.add(no)?;
-        to.add(version)
-    })?;
-    texts.write(&STATUS, statuses, |to, (no, version, status)| {
-        to.add(no)?;
-        to.add(version)?;
-        to.add(status)
-    })?;
-    texts.write(&RELIST, relisted, |to, (no, version, listing)| {
-        to.add(no)?;
-        to.add(version)?;
-        to.add(listing.tenant)?;
-        to.add(listing.app)?;
-        to.add(listing.user)?;
-        to.add(listing.status)?;
-        to.add(listing.created.0)
-    })?;
-    texts.write(&DELETE, deleted, |to, (no, kind, key)| {
-        to.add(no)?;
-        to.add(kind)?;
-        to.add(key)
-    })?;
-    texts.write(&BODY, bodies, |to, ((no, kind, key), body)| {
-        to.add(no)?;
-        to.add(kind)?;
-        to.add(key)?;
-        to.add(body)
-    })?;
-    texts.write(&WHOLE, wholes, |to, ((no, kind, key), (due, by), body)| {
-        to.add(no)?;
-        to.add(kind)?;
-        to.add(key)?;
-        to.add(due.map(|due| due.kind as u8))?;
-        to.add(due.map(|due| due.at.0))?;
-        to.add(by)?;
-        to.add(body)
-    })?;
-    texts.write(&JOURNAL, batch.entries, |to, (no, seq, body)| {
-        to.add(no)?;
-        to.add(seq)?;
-        to.add(body)
-    })?;
-    texts.next().sql.push_str("COMMIT");
-    Ok(texts.texts)
-}
-
-/// Texts as they grow.
-struct Texts {
-    /// All that follows goes into one.
-    one: bool,
-    texts: Vec<Text>,
-}
-
-impl Texts {
-    /// Where the next statement goes.
-    fn next(&mut self) -> &mut Text {
-        if !self.one || self.texts.is_empty() {
-            self.texts.push(Text::default());
-        }
-        let last = self.texts.len() - 1;
-        let text = &mut self.texts[last];
-        if !text.sql.is_empty() {
-            text.sql.push(';');
-        }
-        text
-    }
-
-    /// Adds statements for all of `rows`, each for a power of two of them.
-    fn write<T>(
-        &mut self,
-        shape: &Shape,
-        rows: Vec<T>,
-        bind: impl Fn(&mut SqliteArguments, T) -> Result<(), BoxDynError>,
-    ) -> Result<(), sqlx::Error> {
-        let mut left = rows.len();
-        let mut rows = rows.into_iter();
-        while left > 0 {
-            let count = (1 << left.ilog2()).min(ROWS_MAX);
-            let text = self.next();
-            text.sql.push_str(shape.before);
-            for (index, row) in rows.by_ref().take(count).enumerate() {
-                if index > 0 {
-                    text.sql.push(',');
-                }
-                text.sql.push_str(shape.row);
-                bind(&mut text.arguments, row).map_err(sqlx::Error::Encode)?;
-            }
-            text.sql.push_str(shape.after);
-            left -= count;
-        }
-        Ok(())
-    }
+    Ok(())
 }

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::SqliteConfig;
 use crate::error::unavailable;
-use crate::{driver, writer};
+use crate::{driver, queries, writer};
 
 /// Names of which one statement takes the oldest each: SQLite joins 500 selects at most.
 const BY_MAX: usize = 400;
@@ -42,12 +42,21 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`] if it cannot be opened, or belongs to a newer server.
     pub async fn open(config: &SqliteConfig) -> Result<Self, StoreError> {
         let lock = driver::lock(config)?;
-        let connection = driver::writer(config).await?;
+        driver::migrate(config).await?;
+        let connection = driver::writer(config)?;
         let readers = driver::readers(config).await?;
         let (queue, waiting) = mpsc::channel(config.queue_max);
         let tasks = TaskTracker::new();
         let failing = Arc::new(AtomicBool::new(false));
-        tasks.spawn(writer::run(connection, waiting, config.batch_max, failing.clone()));
+        let (batch_max, failed, running) = (config.batch_max, failing.clone(), tasks.token());
+        std::thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || {
+                writer::run(connection, waiting, batch_max, &failed);
+                // Closing waits for this.
+                drop(running);
+            })
+            .map_err(|error| StoreError::Unavailable(format!("no thread for the writer: {error}")))?;
         Ok(Self {
             readers,
             queue: std::sync::Mutex::new(Some(queue)),
@@ -160,7 +169,7 @@ impl Store for SqliteStore {
             }
         };
         for by in looked_for {
-            let mut sql = due_statement(query, by.as_deref());
+            let mut sql = queries::due("SELECT", query, by.as_deref());
             let rows = sql.build().fetch_all(&self.readers).await.map_err(unavailable)?;
             for row in &rows {
                 found.push(DueRow {
@@ -181,9 +190,8 @@ impl Store for SqliteStore {
     }
 
     async fn next_due(&self, kind: DueKind, after: Time) -> Result<Option<Time>, StoreError> {
-        let at: Option<i64> = sqlx::query_scalar("SELECT min(due_at) FROM rows WHERE due_kind = ? AND due_at > ?")
-            .bind(kind as u8)
-            .bind(after.0)
+        let at: Option<i64> = queries::next_due("SELECT", kind, after.0)
+            .build_query_scalar()
             .fetch_one(&self.readers)
             .await
             .map_err(unavailable)?;
@@ -191,7 +199,7 @@ impl Store for SqliteStore {
     }
 
     async fn tasks_due(&self, query: &QueueQuery) -> Result<Vec<RowKey>, StoreError> {
-        let mut sql = queue_sql("SELECT", query);
+        let mut sql = queries::tasks_due("SELECT", query);
         let rows = sql.build().fetch_all(&self.readers).await.map_err(unavailable)?;
         rows.iter()
             .map(|row| codec::decode_key(RowKind::Task as u8, &get::<Vec<u8>>(row, 0)?))
@@ -199,9 +207,8 @@ impl Store for SqliteStore {
     }
 
     async fn count_due(&self, kind: DueKind, now: Time) -> Result<(u64, Option<Time>), StoreError> {
-        let row = sqlx::query("SELECT count(*), min(due_at) FROM rows WHERE due_kind = ? AND due_at <= ?")
-            .bind(kind as u8)
-            .bind(now.0)
+        let row = queries::count_due("SELECT", kind, now.0)
+            .build()
             .fetch_one(&self.readers)
             .await
             .map_err(unavailable)?;
@@ -262,40 +269,7 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {
-        let mut sql = QueryBuilder::<Sqlite>::new(
-            "SELECT e.id, e.tenant, e.app, e.\"user\", e.status, e.created, r.body
-             FROM entities e JOIN rows r ON r.no = e.no AND r.kind = 0 WHERE e.kind = ",
-        );
-        sql.push_bind(query.kind as u8);
-        for (column, wanted) in [
-            ("e.tenant", &query.tenant),
-            ("e.app", &query.app),
-            ("e.\"user\"", &query.user),
-        ] {
-            if let Some(wanted) = wanted {
-                sql.push(" AND ").push(column).push(" = ").push_bind(wanted);
-            }
-        }
-        if !query.statuses.is_empty() {
-            sql.push(" AND e.status IN (");
-            let mut list = sql.separated(", ");
-            for status in &query.statuses {
-                list.push_bind(*status);
-            }
-            sql.push(")");
-        }
-        if let Some(until) = query.created_until {
-            sql.push(" AND e.created <= ").push_bind(until.0);
-        }
-        if let Some(after) = &query.after {
-            sql.push(" AND (e.created, e.id) < (")
-                .push_bind(after.created.0)
-                .push(", ")
-                .push_bind(&after.id)
-                .push(")");
-        }
-        sql.push(" ORDER BY e.created DESC, e.id DESC LIMIT ")
-            .push_bind(query.limit);
+        let mut sql = queries::list("SELECT", query);
         let rows = sql.build().fetch_all(&self.readers).await.map_err(unavailable)?;
         rows.iter()
             .map(|row| {
@@ -364,69 +338,6 @@ impl Store for SqliteStore {
     }
 }
 
-/// The statement of [`Store::due`]. Of each of `by` the oldest are taken from the index, so that what others have to do is
-/// not looked at.
-fn due_statement(query: &DueQuery, by: Option<&[&str]>) -> QueryBuilder<Sqlite> {
-    let mut sql = QueryBuilder::<Sqlite>::new("SELECT e.kind, e.id, r.kind, r.key, r.due_at, e.tenant, e.app FROM ");
-    let filtered = query.tenants.is_some() || query.apps.is_some();
-    match by {
-        None => drop(
-            sql.push("rows r JOIN entities e ON e.no = r.no WHERE r.due_kind = ")
-                .push_bind(query.kind as u8),
-        ),
-        Some(by) => {
-            for (index, one) in by.iter().enumerate() {
-                sql.push(if index == 0 { "(" } else { " UNION ALL " });
-                sql.push("SELECT * FROM (SELECT no, kind, key, due_at FROM rows WHERE due_kind = ")
-                    .push_bind(query.kind as u8)
-                    .push(" AND due_by = ")
-                    .push_bind(*one)
-                    .push(" AND due_at <= ")
-                    .push_bind(query.until.0);
-                if !filtered {
-                    sql.push(" ORDER BY due_at LIMIT ").push_bind(query.limit);
-                }
-                sql.push(")");
-            }
-            sql.push(") r JOIN entities e ON e.no = r.no WHERE true");
-        }
-    }
-    sql.push(" AND r.due_at <= ").push_bind(query.until.0);
-    for (column, wanted) in [(" AND e.tenant IN (", &query.tenants), (" AND e.app IN (", &query.apps)] {
-        let Some(wanted) = wanted else { continue };
-        let mut list = sql.push(column).separated(", ");
-        for one in wanted {
-            list.push_bind(one);
-        }
-        sql.push(")");
-    }
-    sql.push(" ORDER BY r.due_at, e.kind, e.id LIMIT ")
-        .push_bind(query.limit);
-    sql
-}
-
-/// The statement of [`Store::tasks_due`]. Which index serves it depends on its literals: the row kind is one.
-fn queue_sql(verb: &str, query: &QueueQuery) -> QueryBuilder<Sqlite> {
-    let mut sql = QueryBuilder::new(verb);
-    sql.push(" r.key FROM rows r WHERE r.kind = ")
-        .push(RowKind::Task as u8)
-        .push(" AND r.no = (SELECT no FROM entities WHERE kind = ")
-        .push_bind(query.entity.kind as u8)
-        .push(" AND id = ")
-        .push_bind(query.entity.id.clone())
-        .push(") AND r.due_kind = ")
-        .push_bind(query.kind as u8);
-    if let Some(shard) = query.shard {
-        sql.push(" AND substr(r.key, 1, 4) = ")
-            .push_bind(codec::shard_prefix(shard).to_vec());
-    }
-    sql.push(" AND r.due_at <= ").push_bind(query.until.0);
-    // Equals come in the order of their keys, with which the index ends. To ask for that would sort them all first: tasks
-    // of one moment may be many.
-    sql.push(" ORDER BY r.due_at LIMIT ").push_bind(query.limit);
-    sql
-}
-
 fn get<'r, T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>>(
     row: &'r SqliteRow,
     index: usize,
@@ -437,35 +348,4 @@ fn get<'r, T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>>(
 
 fn entity_kind(number: u8) -> Result<EntityKind, StoreError> {
     EntityKind::from_number(number).ok_or_else(|| StoreError::Corrupt(format!("no entity kind {number}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_queue_is_read_by_its_index_in_its_order() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&SqliteConfig::new(folder.path().join("tape.db")))
-            .await
-            .unwrap();
-        for (shard, index) in [(None, "rows_tasks ("), (Some(2), "rows_tasks_by_shard (")] {
-            let query = QueueQuery {
-                entity: EntityId::named(EntityKind::Reaction, &["", "rx"]),
-                kind: DueKind::Task,
-                until: Time(9),
-                shard,
-                limit: 16,
-            };
-            let mut plan = queue_sql("EXPLAIN QUERY PLAN SELECT", &query);
-            let steps = plan.build().fetch_all(&store.readers).await.unwrap();
-            let steps: Vec<String> = steps.iter().map(|step| get(step, 3).unwrap()).collect();
-            assert!(steps[0].contains(index), "{steps:?}");
-            assert!(
-                !steps.iter().any(|step| step.contains("B-TREE")),
-                "sorted after all: {steps:?}"
-            );
-        }
-        store.close().await;
-    }
 }

@@ -1,10 +1,11 @@
-//! The one writer: takes the commits that wait, writes them in one transaction, answers them after its COMMIT.
+//! The one writer: takes the commits that wait, writes them in one transaction, answers them after its COMMIT. It is a thread
+//! of its own, on which SQLite runs: between a commit's arrival and its answer there is no other switch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite, SqliteConnection};
-use tape_core::{EntityId, Time};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use tape_core::Time;
 use tape_store::{Commit, Listing, StoreError, measure};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -20,15 +21,15 @@ pub(crate) struct Waiting {
     pub(crate) answer: oneshot::Sender<Result<u64, StoreError>>,
 }
 
-/// Entities asked for by one statement.
-const ASKED_MAX: usize = 256;
+const FIND: &str = "SELECT no, version, tenant, app, \"user\", status, created FROM entities WHERE kind = ? AND id = ?";
+const NEXT_NO: &str = "SELECT coalesce(max(no), 0) + 1 FROM entities";
 
 /// Runs until the queue is closed and empty.
-pub(crate) async fn run(
-    connection: SqliteConnection,
+pub(crate) fn run(
+    connection: Connection,
     mut queue: mpsc::Receiver<Waiting>,
     batch_max: usize,
-    failing: Arc<AtomicBool>,
+    failing: &Arc<AtomicBool>,
 ) {
     let mut writer = Writer {
         connection,
@@ -36,14 +37,14 @@ pub(crate) async fn run(
         next_no: None,
     };
     let mut waiting = Vec::with_capacity(batch_max);
-    while queue.recv_many(&mut waiting, batch_max).await > 0 {
+    while queue.blocking_recv_many(&mut waiting, batch_max) > 0 {
         let endings: Vec<_> = waiting.iter().map(|waiting| waiting.commit.chain.own.clone()).collect();
         let (commits, answers): (Vec<_>, Vec<_>) = waiting
             .drain(..)
             .map(|waiting| (waiting.commit, waiting.answer))
             .unzip();
         let (count, began) = (commits.len(), Instant::now());
-        let written = writer.write(commits).await;
+        let written = writer.write(commits);
         measure::batch("sqlite", count, began.elapsed(), written.is_ok());
         failing.store(written.is_err(), Ordering::Relaxed);
         for (index, answer) in answers.into_iter().enumerate() {
@@ -63,13 +64,13 @@ pub(crate) async fn run(
             drop(answer.send(told));
         }
     }
-    if let Err(error) = sqlx::Connection::close(writer.connection).await {
+    if let Err((_, error)) = writer.connection.close() {
         tracing::warn!(%error, "closing the database");
     }
 }
 
 struct Writer {
-    connection: SqliteConnection,
+    connection: Connection,
     places: Places,
     /// The number of the next new entity; none = to be asked for.
     next_no: Option<i64>,
@@ -77,80 +78,68 @@ struct Writer {
 
 impl Writer {
     /// Writes a batch: all commits whose guard holds, in one transaction. One answer for each.
-    async fn write(&mut self, commits: Vec<Commit>) -> Result<Answers, StoreError> {
-        let written = self.try_write(commits).await;
+    fn write(&mut self, commits: Vec<Commit>) -> Result<Answers, StoreError> {
+        let written = self.try_write(commits);
         if let Err(error) = &written {
             tracing::debug!(%error, "rolling back");
             // SQLite may have rolled back by itself: then there is nothing to do.
-            drop(sqlx::query("ROLLBACK").execute(&mut self.connection).await);
+            drop(self.connection.execute_batch("ROLLBACK"));
             self.places.forget();
             self.next_no = None;
         }
         written.map_err(failed)
     }
 
-    async fn try_write(&mut self, commits: Vec<Commit>) -> Result<Answers, sqlx::Error> {
+    fn try_write(&mut self, commits: Vec<Commit>) -> rusqlite::Result<Answers> {
         self.places.age();
-        self.find(&commits).await?;
+        self.find(&commits)?;
         let mut next_no = match self.next_no {
             Some(no) => no,
-            None => {
-                sqlx::query_scalar("SELECT coalesce(max(no), 0) + 1 FROM entities")
-                    .fetch_one(&mut self.connection)
-                    .await?
-            }
+            None => self.connection.query_row(NEXT_NO, [], |row| row.get(0))?,
         };
         let mut batch = Batch::default();
         let answers = commits
             .into_iter()
             .map(|commit| batch.add(commit, &mut self.places, &mut next_no))
             .collect();
-        for text in statements::transaction(batch)? {
-            sqlx::query_with(AssertSqlSafe(text.sql), text.arguments)
-                .execute(&mut self.connection)
-                .await?;
-        }
+        statements::write(&self.connection, batch)?;
         self.next_no = Some(next_no);
         Ok(answers)
     }
 
     /// Asks the file for the entities of a batch that are not remembered.
-    async fn find(&mut self, commits: &[Commit]) -> Result<(), sqlx::Error> {
-        let mut unknown: Vec<&EntityId> = commits
-            .iter()
-            .map(|commit| &commit.entity)
-            .filter(|entity| !self.places.knows(entity))
-            .collect();
-        unknown.sort();
-        unknown.dedup();
-        for chunk in unknown.chunks(ASKED_MAX) {
-            let mut query = QueryBuilder::<Sqlite>::new(
-                "SELECT kind, id, no, version, tenant, app, \"user\", status, created FROM entities WHERE (kind, id) IN (",
-            );
-            query.push_values(chunk, |mut row, entity| {
-                row.push_bind(entity.kind as u8).push_bind(&entity.id);
-            });
-            query.push(")");
-            for row in query.build().fetch_all(&mut self.connection).await? {
-                let (kind, id): (u8, String) = (row.try_get(0)?, row.try_get(1)?);
-                let Some(entity) = chunk.iter().find(|entity| entity.kind as u8 == kind && entity.id == id) else {
-                    continue;
-                };
-                let place = Place {
-                    no: row.try_get(2)?,
-                    version: row.try_get::<i64, _>(3)?.unsigned_abs(),
-                    listing: Listing {
-                        tenant: row.try_get(4)?,
-                        app: row.try_get(5)?,
-                        user: row.try_get(6)?,
-                        status: row.try_get(7)?,
-                        created: Time(row.try_get(8)?),
-                    },
-                    head_hint: None,
-                };
-                self.places.put((*entity).clone(), place);
+    fn find(&mut self, commits: &[Commit]) -> rusqlite::Result<()> {
+        let mut find = None;
+        for Commit { entity, .. } in commits {
+            if self.places.knows(entity) {
+                continue;
+            }
+            let find = match &mut find {
+                Some(find) => find,
+                None => find.insert(self.connection.prepare_cached(FIND)?),
+            };
+            if let Some(place) = find
+                .query_row(params![entity.kind as u8, entity.id], place)
+                .optional()?
+            {
+                self.places.put(entity.clone(), place);
             }
         }
         Ok(())
     }
+}
+
+fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
+    Ok(Place {
+        no: row.get(0)?,
+        version: row.get::<_, i64>(1)?.unsigned_abs(),
+        listing: Listing {
+            tenant: row.get(2)?,
+            app: row.get(3)?,
+            user: row.get(4)?,
+            status: row.get(5)?,
+            created: Time(row.get(6)?),
+        },
+        head_hint: None,
+    })
 }
