@@ -95,3 +95,23 @@ async fn runs_that_ended_before_there_was_retention_are_found_in_postgres() {
     assert_eq!(ended(&store).await, expected());
     store.close().await;
 }
+
+/// Every statement that looks for work or lists entities is served by an index in Postgres, however large its tables. SQLite's are
+/// held to the same in its own crate.
+#[tokio::test]
+async fn no_look_for_work_and_no_listing_goes_through_a_whole_table_in_postgres() {
+    let cluster = Cluster::start();
+    let url = cluster.database("plans").await;
+    let store = PostgresStore::open(&PostgresConfig::parse(&url).expect("a URL"))
+        .await
+        .expect("a store");
+    let plans = store.plans().await.expect("plans");
+    assert!(plans.len() > 40, "{}", plans.len());
+    for (name, steps) in plans {
+        assert!(
+            !steps.iter().any(|step| step.contains("Seq Scan")),
+            "{name}: {steps:#?}"
+        );
+    }
+    store.close().await;
+}

@@ -11,13 +11,21 @@ use crate::error::unavailable;
 /// wait for each other.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
-/// Connects, and brings the schema up to date. Two pools: for reading and writing, and a small one for what servers tell each
-/// other.
-pub(crate) async fn pools(config: &PostgresConfig) -> Result<(PgPool, PgPool), StoreError> {
+/// The pools of a store.
+pub(crate) struct Pools {
+    /// For reading.
+    pub(crate) readers: PgPool,
+    /// For the writer.
+    pub(crate) writer: PgPool,
+    /// For what servers tell each other.
+    pub(crate) side: PgPool,
+}
+
+/// Connects, and brings the schema up to date.
+pub(crate) async fn pools(config: &PostgresConfig) -> Result<Pools, StoreError> {
     let options = options(config)?;
     let pool = PgPoolOptions::new()
-        // One for the writer beside the readers.
-        .max_connections(config.readers + 1)
+        .max_connections(config.readers)
         .acquire_timeout(config.connect_timeout)
         .connect_with(options.clone())
         .await
@@ -31,8 +39,26 @@ pub(crate) async fn pools(config: &PostgresConfig) -> Result<(PgPool, PgPool), S
     let side = PgPoolOptions::new()
         .max_connections(2)
         .acquire_timeout(config.connect_timeout)
-        .connect_lazy_with(options);
-    Ok((pool, side))
+        .connect_lazy_with(options.clone());
+    // What writes is one statement, planned once: as for large tables, whatever they are now.
+    let writing = options_of_writer(options);
+    let writer = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(config.connect_timeout)
+        .connect_lazy_with(writing);
+    Ok(Pools {
+        readers: pool,
+        writer,
+        side,
+    })
+}
+
+fn options_of_writer(options: PgConnectOptions) -> PgConnectOptions {
+    options.options([
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("jit", "off"),
+    ])
 }
 
 fn options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {

@@ -4,17 +4,25 @@ use std::time::Duration;
 
 use tape_store::StoreError;
 
-/// An error before COMMIT was sent, or of a read: nothing was written.
+/// An error of a read, or before anything was sent: nothing was written.
 pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 
-/// An error of COMMIT itself: it may have happened.
-pub(crate) fn in_doubt(error: &sqlx::Error) -> StoreError {
-    StoreError::InDoubt(error.to_string())
+/// An error of what writes and commits at once. Where the database refused it, it undid it; where it shut down, or the
+/// connection broke, it may have happened.
+pub(crate) fn failed(error: sqlx::Error) -> StoreError {
+    // Class 57P: an administrator or a crash ended the connection.
+    let refused =
+        matches!(&error, sqlx::Error::Database(cause) if cause.code().is_some_and(|code| !code.starts_with("57P")));
+    if refused {
+        unavailable(error)
+    } else {
+        StoreError::InDoubt(error.to_string())
+    }
 }
 
-/// No answer within reason, to what changes nothing or was not committed.
+/// No answer within reason, to what changes nothing.
 pub(crate) fn silent(patience: Duration) -> StoreError {
     StoreError::Unavailable(format!(
         "the database did not answer within {} ms",

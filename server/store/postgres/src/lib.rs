@@ -4,10 +4,12 @@
 //! statements and one flush, whatever the batch's size. Several servers may use one database: the row locks of a batch
 //! are taken in one order, so that batches wait for each other and never in a circle.
 
+mod batch;
 mod bell;
 mod config;
 mod driver;
 mod error;
+mod queries;
 mod store;
 mod writer;
 

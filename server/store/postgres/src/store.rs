@@ -17,8 +17,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::bell::{self, Ear};
 use crate::config::PostgresConfig;
-use crate::driver;
+use crate::driver::{self, Pools};
 use crate::error::{silent, unavailable};
+use crate::queries;
 use crate::writer::{self, Writer};
 
 /// Asks the database, for as long as is reasonable. What does not answer is hung up on: its place in the pool is free again.
@@ -38,6 +39,7 @@ macro_rules! ask {
 /// A store in one Postgres database.
 pub struct PostgresStore {
     pool: PgPool,
+    writing: PgPool,
     /// For telling other servers, and hearing them.
     side: PgPool,
     ear: Ear,
@@ -52,7 +54,11 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Unavailable`] if the database cannot be reached, or belongs to a newer server.
     pub async fn open(config: &PostgresConfig) -> Result<Self, StoreError> {
-        let (pool, side) = driver::pools(config).await?;
+        let Pools {
+            readers: pool,
+            writer: writing,
+            side,
+        } = driver::pools(config).await?;
         let own: String = sqlx::query_scalar("SELECT gen_random_uuid()::text")
             .fetch_one(&pool)
             .await
@@ -62,7 +68,7 @@ impl PostgresStore {
         let tasks = TaskTracker::new();
         let patience = config.patience();
         let writer = Writer {
-            pool: pool.clone(),
+            pool: writing.clone(),
             patience,
             news: config.notify.then_some(news),
         };
@@ -70,12 +76,32 @@ impl PostgresStore {
         tasks.spawn(bell::tell(side.clone(), own.clone(), told));
         Ok(Self {
             pool,
+            writing,
             ear: Ear::new(side.clone(), own),
             side,
             patience,
             queue: std::sync::Mutex::new(Some(queue)),
             tasks,
         })
+    }
+
+    /// How the database looks for due work, tasks and listings: the plan of each of their statements, as it is when tables are
+    /// large, for whoever wants to know whether an index serves them.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it cannot be reached.
+    pub async fn plans(&self) -> Result<Vec<(String, Vec<String>)>, StoreError> {
+        let mut transaction = self.pool.begin().await.map_err(unavailable)?;
+        sqlx::query("SET LOCAL enable_seqscan = off")
+            .execute(&mut *transaction)
+            .await
+            .map_err(unavailable)?;
+        let mut plans = Vec::new();
+        for (name, mut sql) in queries::all("EXPLAIN SELECT") {
+            let steps = sql.build_query_scalar().fetch_all(&mut *transaction).await;
+            plans.push((name, steps.map_err(unavailable)?));
+        }
+        Ok(plans)
     }
 
     /// How far the schema of a database is; changes nothing.
@@ -164,37 +190,7 @@ impl Store for PostgresStore {
     }
 
     async fn due(&self, query: &DueQuery) -> Result<Vec<DueRow>, StoreError> {
-        let mut sql =
-            QueryBuilder::<Postgres>::new("SELECT e.kind, e.id, r.kind, r.key, r.due_at, e.tenant, e.app FROM ");
-        if let Some(by) = &query.by {
-            // Of each the oldest are taken from the index, so that what others have to do is not looked at.
-            let by: Vec<&str> = [""].into_iter().chain(by.iter().map(String::as_str)).collect();
-            sql.push("unnest(")
-                .push_bind(by)
-                .push("::text[]) AS b (by) CROSS JOIN LATERAL (SELECT * FROM rows WHERE due_kind = ")
-                .push_bind(i16::from(query.kind as u8))
-                .push(" AND due_by = b.by AND due_at <= ")
-                .push_bind(query.until.0)
-                .push(" ORDER BY due_at");
-            if query.tenants.is_none() && query.apps.is_none() {
-                sql.push(" LIMIT ").push_bind(i64::from(query.limit));
-            }
-            sql.push(") r JOIN entities e ON e.no = r.no WHERE true");
-        } else {
-            sql.push("rows r JOIN entities e ON e.no = r.no WHERE r.due_kind = ")
-                .push_bind(i16::from(query.kind as u8));
-        }
-        sql.push(" AND r.due_at <= ").push_bind(query.until.0);
-        for (column, wanted) in [
-            (" AND e.tenant = ANY(", &query.tenants),
-            (" AND e.app = ANY(", &query.apps),
-        ] {
-            if let Some(wanted) = wanted {
-                sql.push(column).push_bind(wanted.as_slice()).push(")");
-            }
-        }
-        sql.push(" ORDER BY r.due_at, e.kind, e.id COLLATE \"C\" LIMIT ")
-            .push_bind(i64::from(query.limit));
+        let mut sql = queries::due("SELECT", query);
         let rows = ask!(self, sql.build(), fetch_all)?;
         rows.iter()
             .map(|row| {
@@ -215,16 +211,14 @@ impl Store for PostgresStore {
     async fn next_due(&self, kind: DueKind, after: Time) -> Result<Option<Time>, StoreError> {
         let at: Option<i64> = ask!(
             self,
-            sqlx::query_scalar("SELECT min(due_at) FROM rows WHERE due_kind = $1 AND due_at > $2")
-                .bind(i16::from(kind as u8))
-                .bind(after.0),
+            queries::next_due("SELECT", kind, after.0).build_query_scalar(),
             fetch_one
         )?;
         Ok(at.map(Time))
     }
 
     async fn tasks_due(&self, query: &QueueQuery) -> Result<Vec<RowKey>, StoreError> {
-        let mut sql = queue_sql(query);
+        let mut sql = queries::tasks_due("SELECT", query);
         let rows = ask!(self, sql.build(), fetch_all)?;
         rows.iter()
             .map(|row| codec::decode_key(RowKind::Task as u8, &get::<Vec<u8>>(row, 0)?))
@@ -232,13 +226,7 @@ impl Store for PostgresStore {
     }
 
     async fn count_due(&self, kind: DueKind, now: Time) -> Result<(u64, Option<Time>), StoreError> {
-        let row = ask!(
-            self,
-            sqlx::query("SELECT count(*), min(due_at) FROM rows WHERE due_kind = $1 AND due_at <= $2")
-                .bind(i16::from(kind as u8))
-                .bind(now.0),
-            fetch_one
-        )?;
+        let row = ask!(self, queries::count_due("SELECT", kind, now.0).build(), fetch_one)?;
         Ok((
             get::<i64>(&row, 0)?.unsigned_abs(),
             get::<Option<i64>>(&row, 1)?.map(Time),
@@ -296,36 +284,7 @@ impl Store for PostgresStore {
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {
-        let mut sql = QueryBuilder::<Postgres>::new(
-            "SELECT e.id, e.tenant, e.app, e.\"user\", e.status, e.created, r.body
-             FROM entities e JOIN rows r ON r.no = e.no AND r.kind = 0 WHERE e.kind = ",
-        );
-        sql.push_bind(i16::from(query.kind as u8));
-        for (column, wanted) in [
-            ("e.tenant", &query.tenant),
-            ("e.app", &query.app),
-            ("e.\"user\"", &query.user),
-        ] {
-            if let Some(wanted) = wanted {
-                sql.push(" AND ").push(column).push(" = ").push_bind(wanted);
-            }
-        }
-        if !query.statuses.is_empty() {
-            let statuses: Vec<i16> = query.statuses.iter().map(|status| i16::from(*status)).collect();
-            sql.push(" AND e.status = ANY(").push_bind(statuses).push(")");
-        }
-        if let Some(until) = query.created_until {
-            sql.push(" AND e.created <= ").push_bind(until.0);
-        }
-        if let Some(after) = &query.after {
-            sql.push(" AND (e.created, e.id) < (")
-                .push_bind(after.created.0)
-                .push(", ")
-                .push_bind(&after.id)
-                .push(")");
-        }
-        sql.push(" ORDER BY e.created DESC, e.id DESC LIMIT ")
-            .push_bind(i64::from(query.limit));
+        let mut sql = queries::list("SELECT", query);
         let rows = ask!(self, sql.build(), fetch_all)?;
         rows.iter()
             .map(|row| {
@@ -378,31 +337,11 @@ impl Store for PostgresStore {
         self.tasks.close();
         self.tasks.wait().await;
         self.ear.close();
-        for pool in [&self.side, &self.pool] {
+        for pool in [&self.side, &self.writing, &self.pool] {
             // A database that does not answer is not waited for.
             drop(tokio::time::timeout(self.patience, pool.close()).await);
         }
     }
-}
-
-/// The statement of [`Store::tasks_due`]. Which index serves it depends on its literals: the row kind is one.
-fn queue_sql(query: &QueueQuery) -> QueryBuilder<Postgres> {
-    let mut sql = QueryBuilder::new("SELECT r.key FROM rows r WHERE r.kind = ");
-    sql.push(RowKind::Task as u8)
-        .push(" AND r.no = (SELECT no FROM entities WHERE kind = ")
-        .push_bind(i16::from(query.entity.kind as u8))
-        .push(" AND id = ")
-        .push_bind(query.entity.id.clone())
-        .push(") AND r.due_kind = ")
-        .push_bind(i16::from(query.kind as u8));
-    if let Some(shard) = query.shard {
-        sql.push(" AND substring(r.key FROM 1 FOR 4) = ")
-            .push_bind(codec::shard_prefix(shard).to_vec());
-    }
-    sql.push(" AND r.due_at <= ").push_bind(query.until.0);
-    sql.push(" ORDER BY r.due_at, r.key LIMIT ")
-        .push_bind(i64::from(query.limit));
-    sql
 }
 
 fn get<'r, T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>>(
