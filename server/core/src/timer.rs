@@ -69,7 +69,7 @@ impl Timer {
         })
     }
 
-    /// Whether `owner` may act on it now.
+    /// Whether `owner` may have it at this time.
     #[must_use]
     pub fn claimable(&self, owner: &str, now: Time) -> bool {
         match &self.state {

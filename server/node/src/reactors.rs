@@ -12,7 +12,9 @@ use tape_client::{RemoteConfig, RemoteTape};
 use tape_connector_port::Connectors;
 use tape_core::DueKind;
 use tape_port::{Luck as _, Tape, Workers};
-use tape_reactors::{Compensation, Driver, Identity, Outbox, Reactor, Reconciler, Recovery, ReportBoard, Timers};
+use tape_reactors::{
+    Compensation, Driver, Identity, Outbox, Reactor, Reconciler, Recovery, ReportBoard, TIMER_LEAD_MS, Timers,
+};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -136,6 +138,7 @@ impl Crew {
                 tape,
                 workers,
                 identity,
+                lead_ms: TIMER_LEAD_MS,
             }),
             DueKind::Compensation => Arc::new(Compensation {
                 tape,

@@ -149,7 +149,10 @@ impl Driver {
     /// Sleeps until the next row falls due, but no longer than the fallback's interval.
     async fn rest(&self) {
         let until_due = match self.tape.next_due(self.reactor.kind()).await {
-            Ok(Some(at)) => Duration::from_millis(u64::try_from(at.since(self.tape.now())).unwrap_or_default()),
+            Ok(Some(at)) => {
+                let ms = at.since(self.tape.now()) - self.reactor.lead_ms();
+                Duration::from_millis(u64::try_from(ms).unwrap_or_default())
+            }
             // Nothing waits, or the store does not answer: the fallback looks again.
             Ok(None) | Err(_) => Duration::MAX,
         };

@@ -25,4 +25,4 @@ pub use reactor::{Identity, Reactor, pass};
 pub use reconciler::Reconciler;
 pub use recovery::Recovery;
 pub use report::ReportBoard;
-pub use timers::Timers;
+pub use timers::{TIMER_LEAD_MS, Timers};

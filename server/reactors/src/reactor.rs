@@ -28,6 +28,12 @@ pub trait Reactor: Send + Sync {
     /// What it looks for in the next pass.
     fn work(&self) -> DueWork;
 
+    /// So many milliseconds before it is due a row is taken in hand: what must be done before it can be acted on is done by
+    /// then. [`work`](Self::work) looks as far ahead.
+    fn lead_ms(&self) -> i64 {
+        0
+    }
+
     /// Handles one row: claims it, acts, records. Nothing to do is a success.
     ///
     /// # Errors

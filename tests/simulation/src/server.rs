@@ -96,6 +96,8 @@ impl Server {
                 tape: tape.clone(),
                 workers: workers.clone(),
                 identity: identity.clone(),
+                // The simulated clock stands still while a row is handled.
+                lead_ms: 0,
             }),
             Arc::new(Compensation {
                 tape,

@@ -201,6 +201,7 @@ impl Side {
                     id,
                     owner,
                     ttl_ms: 0,
+                    ahead_ms: i64::from(small) * 100,
                 })
                 .await
             }

@@ -23,6 +23,8 @@ use crate::status;
 
 /// How far ahead work is named.
 const AHEAD_MS_MAX: i64 = 60_000;
+/// How far ahead a timer can be claimed.
+const CLAIM_AHEAD_MS_MAX: i64 = 1_000;
 /// How long a worker is waited for.
 const ANSWER_MS: i64 = 30_000;
 const ANSWER_MS_MAX: i64 = 300_000;
@@ -128,6 +130,7 @@ async fn claim(cx: &Cx, asked: pb::ClaimRequest) -> Result<pb::ClaimResponse, Ta
     use pb::claim_response::Task;
     check_name("reactor_id", &asked.reactor_id)?;
     let (owner, ttl_ms) = (asked.reactor_id, asked.lease_ttl_ms);
+    let ahead_ms = asked.ahead_ms.clamp(0, CLAIM_AHEAD_MS_MAX);
     let Work { run, about } = work::work(asked.work)?;
     let (tape, o) = (&cx.engine, owner.clone());
     let task = match about {
@@ -181,6 +184,7 @@ async fn claim(cx: &Cx, asked: pb::ClaimRequest) -> Result<pb::ClaimResponse, Ta
                 id: id.clone(),
                 owner: o,
                 ttl_ms,
+                ahead_ms,
             };
             let task = tape.claim_timer(command).await?;
             task.map(|task| (DueKind::Timers, id, 0, Task::Timer(work::timer(&task))))

@@ -81,6 +81,7 @@ async fn fire(cx: &Cx, due: &DueItem, id: &str, claimer: &str) -> Result<Option<
         id: id.to_owned(),
         owner: claimer.to_owned(),
         ttl_ms: 0,
+        ahead_ms: 0,
     };
     match cx.engine.execute(&claim, None).await {
         Ok(Some(_)) => {}

@@ -499,6 +499,7 @@ async fn timers_are_claimed_given_back_and_fired_from_elsewhere() {
         id: id.clone(),
         owner: owner.clone(),
         ttl_ms: 60_000,
+        ahead_ms: 0,
     };
     let task = tape.claim_timer(claim()).await.unwrap().unwrap();
     assert_eq!((task.kind.as_str(), task.built_in()), ("mine", false));

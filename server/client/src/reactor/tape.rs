@@ -166,6 +166,7 @@ impl Tape for RemoteTape {
     async fn claim_timer(&self, command: ClaimTimer) -> Result<Option<TimerTask>, TapeError> {
         let claim = pb::ClaimRequest {
             reactor_id: command.owner.clone(),
+            ahead_ms: command.ahead_ms,
             ..self.claim_of(DueKind::Timers, &command.run, &command.id, command.ttl_ms)
         };
         Ok(match self.claim(claim).await? {

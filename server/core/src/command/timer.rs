@@ -54,6 +54,9 @@ pub struct ClaimTimer {
     pub owner: String,
     /// For how long, in milliseconds; 0 = [`CLAIM_MS`].
     pub ttl_ms: i64,
+    /// Also if it is due only in so many milliseconds: whoever claims it then holds back until it is, and claims it once more
+    /// before acting, because it may have been cancelled or set anew meanwhile.
+    pub ahead_ms: i64,
 }
 
 /// Marks a timer as fired. For the built-in kinds the action is part of the same commit.
@@ -170,7 +173,8 @@ impl Command for CancelTimer {
 }
 
 impl Command for ClaimTimer {
-    /// The timer, if it is due and nobody else acts on it.
+    /// The timer, if it is due and nobody else acts on it. To whoever has it already, for half the time at least, it is given
+    /// without a write.
     type Reply = Option<Timer>;
 
     fn entity(&self) -> EntityId {
@@ -183,10 +187,16 @@ impl Command for ClaimTimer {
 
     fn decide(&self, draft: &mut Draft) -> Result<Option<Timer>, Refusal> {
         let timer = timer(draft, &self.id)?;
-        if !timer.claimable(&self.owner, draft.now()) {
+        if !timer.claimable(&self.owner, draft.now().after(self.ahead_ms.max(0))) {
             return Ok(None);
         }
         let ttl_ms = if self.ttl_ms <= 0 { CLAIM_MS } else { self.ttl_ms };
+        if let TimerState::Claimed(claim) = &timer.state
+            && claim.owner == self.owner
+            && claim.expires >= draft.now().after(ttl_ms / 2)
+        {
+            return Ok(Some(timer));
+        }
         let claim = Claim {
             owner: self.owner.clone(),
             expires: draft.now().after(ttl_ms),
@@ -222,6 +232,10 @@ impl Command for FireTimer {
             _ => return Ok(timer),
         }
         let now = draft.now();
+        if now < timer.fire_at {
+            // Claimed ahead, and the clock was turned back since: its claim runs out, and it is claimed again.
+            return Ok(timer);
+        }
         match timer.kind.as_str() {
             KIND_GATE_TIMEOUT => {
                 let target: GateTarget = serde_json::from_str(&timer.payload_json).unwrap_or_default();

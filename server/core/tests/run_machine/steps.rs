@@ -722,6 +722,7 @@ impl Kept {
                     id: timer(t),
                     owner: owner(o),
                     ttl_ms: 0,
+                    ahead_ms: 0,
                 };
                 let claimed = self.ask(&command, &same()).ok().flatten();
                 assert!(
