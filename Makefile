@@ -16,8 +16,9 @@ BENCH_FLAGS ?=
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 10
 
-# What `npm ci` leaves, and the modules in Go.
+# What `npm ci` leaves, and the folders with tests in Python and Go.
 NPM := connectors/node_modules/.package-lock.json
+PYTHON_GUESTS := connectors/guest-python connectors/email
 GO_MODULES := connectors/guest-go connectors/modern-treasury
 
 # The virtual environment of the shell must not stand in for the one that is made here.
@@ -69,8 +70,8 @@ lint: tools ## Formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-test-rust: tools-test build python $(NPM) ## All Rust tests; those end to end kill real processes
-	TAPE_PYTHON="$(PYTHON)" cargo test --locked --workspace
+test-rust: tools-test build python $(NPM) $(VENV)/.tape-guests ## All Rust tests; those end to end kill real processes
+	PATH="$(VENV)/bin:$$PATH" TAPE_PYTHON="$(PYTHON)" cargo test --locked --workspace
 
 test-fuzz: tools ## Fuzz, guided by coverage and briefly, what decodes bytes from the wire and from the store
 	.ci/fuzz $(FUZZ_SECONDS)
@@ -81,9 +82,17 @@ test-connectors: tools ## Build the connectors as components, and test them
 	cd connectors && cargo build --locked --release --target wasm32-wasip2 -p tape-connector-bank
 	cd connectors && cargo test --locked --workspace
 
-test-guests: tools-test $(NPM) ## What authors in TypeScript and Go use, and their connectors: style, types, tests
+test-guests: tools-test python $(NPM) $(VENV)/.tape-guests ## What authors in TypeScript, Go and Python use, and their connectors: style, types, tests
 	cd connectors && npm run --silent check && npm test --silent
-	@for module in $(GO_MODULES); do .ci/go "$$module" || exit 1; done
+	@for module in $(GO_MODULES); do (cd "$$module" && "$(CURDIR)/.ci/go") || exit 1; done
+	cd connectors && "$(VENV)/bin/ruff" check guest-python email ../server/cli/templates/connector-python && "$(VENV)/bin/ruff" format --check guest-python email ../server/cli/templates/connector-python
+	cd connectors && "$(VENV)/bin/componentize-py" --quiet --wit-path ../wit/tape-connector@1.0.0 --world guest bindings .bindings
+	cd connectors && "$(VENV)/bin/pyright" --pythonpath "$(PYTHON)"
+	@for folder in $(PYTHON_GUESTS); do (cd "$$folder" && echo "$$folder" >&2 && "$(PYTHON)" -m unittest discover -s tests -t .) || exit 1; done
+
+$(VENV)/.tape-guests: connectors/guest-python/requirements.txt $(VENV)/.tape-sdk
+	@"$(PYTHON)" -m pip install --quiet --requirement connectors/guest-python/requirements.txt
+	@touch "$@"
 
 $(NPM): connectors/package.json connectors/package-lock.json
 	@echo "installing the packages that connectors in TypeScript are built with" >&2

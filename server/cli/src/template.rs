@@ -217,7 +217,7 @@ mod tests {
     fn a_connectors_scaffold_has_contract_guest_and_cases_in_every_language() {
         for (language, own) in [
             (Language::Rust, ["src/lib.rs", "vendor/connectors/guest/src/lib.rs"]),
-            (Language::Python, ["app.py", "vendor/python/tape_guest.py"]),
+            (Language::Python, ["app.py", "vendor/python/tape_guest/__init__.py"]),
             (
                 Language::TypeScript,
                 ["src/connector.ts", "vendor/typescript/src/index.ts"],

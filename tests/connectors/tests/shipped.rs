@@ -22,6 +22,7 @@ macro_rules! connectors {
 connectors! {
     bank: "bank",
     cloud_tasks: "cloud-tasks",
+    email: "email",
     github_issues: "github-issues",
     http: "http",
     log: "log",

@@ -121,6 +121,7 @@ fn with_entry(scope: &Value, entry: &Value, entries: &[Value]) -> Value {
     let mut scope = scope.clone();
     scope["entry"] = entry.clone();
     scope["entries"] = entries.into();
+    scope["count"] = entries.len().into();
     scope
 }
 

@@ -10,7 +10,7 @@ use super::wire::Received;
 use crate::shape::{Caught, catch, covers};
 
 /// A request matcher, what happens, and the reply. Templates see `{{path/NAME}}` (what `{NAME}` in `on` caught), `{{query/NAME}}`,
-/// `{{header/NAME}}`, `{{body/POINTER}}`, `{{n}}` (the new entry's number), `{{entry/POINTER}}`, `{{entries}}` and `{{upstream}}`.
+/// `{{header/NAME}}`, `{{body/POINTER}}`, `{{n}}` (the new entry's number), `{{entry/POINTER}}`, `{{entries}}`, `{{count}}` and `{{upstream}}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {

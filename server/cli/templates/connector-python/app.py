@@ -1,115 +1,81 @@
 """{{name}}: creates items in an API that deduplicates nothing."""
 
-import json
+from dataclasses import dataclass
 
-from tape_guest import Doubtful, Refused, Request, config, dispatched, need_operation, payload, segment
-from wit_world import exports
-from wit_world.exports.connector import (
-    CompensateAnswer,
-    CompensateAnswer_Failed,
-    CompensateAnswer_Resolved,
-    CompensateAnswer_Unknown,
-    DispatchAnswer,
-    Doubt,
-    Effect,
-    Obligation,
-    ObserveAnswer,
-    ObserveAnswer_Absent,
-    ObserveAnswer_Duplicate,
-    ObserveAnswer_Inconclusive,
-    ObserveAnswer_Present,
-    Receipt,
-    StatusAnswer,
-    StatusAnswer_Inconclusive,
-)
-
-DESCRIPTION = {
-    "name": "{{name}}",
-    "version": "0.1.0",
-    "contract": "1.0.0",
-    "summary": "Items in an API that deduplicates nothing",
-    "operations": [
-        {
-            "name": "create",
-            "summary": "One item",
-            "semantics": "NON_IDEMPOTENT",
-            "payload_schema": {"type": "object", "required": ["title"], "properties": {"title": {"type": "string"}}},
-        }
-    ],
-    "supports": {"observe": True, "status_check": False, "compensate": True},
-    "config_schema": {"type": "object", "required": ["base_url"], "properties": {"base_url": {"type": "string"}}},
-    "asks": {
-        "hosts": [{"host": "config:base_url", "why": "the API"}],
-        "secrets": [{"name": "api-token", "why": "authorizes every request"}],
-    },
-}
+from tape_guest import Call, Obligation, Operation, Receipt, Request, define, receipt, segment
 
 
-class Connector(exports.Connector):
-    def describe(self) -> str:
-        """Who it is. Asked once, at load."""
-        return json.dumps(DESCRIPTION)
+@dataclass
+class Config:
+    """A dataclass is type, check and JSON Schema in one; a field without a default is required."""
 
-    def dispatch(self, effect: Effect) -> DispatchAnswer:
+    base_url: str
+
+
+@dataclass
+class NewItem:
+    title: str
+
+
+@dataclass
+class Item:
+    """As the API shows it, which may show more."""
+
+    id: str
+
+    def receipt(self) -> Receipt:
+        """What the agent's tool returns is the second part."""
+        return receipt(self.id, {"id": self.id})
+
+
+@dataclass
+class Page:
+    items: list[Item]
+
+
+class Create(Operation[Config, NewItem]):
+    summary = "One item"
+    semantics = "NON_IDEMPOTENT"
+    payload = NewItem
+
+    def dispatch(self, call: Call[Config, NewItem]) -> Receipt:
         """Does it, once. 2xx is confirmed, 4xx failed, anything else unknown: never guess."""
+        item = {"title": call.payload.title, "reference": call.reference}
+        return request(call, "POST", "/items", json=item).change(Item).receipt()
 
-        def create() -> Receipt:
-            need_operation(effect, "create")
-            item = {"title": payload(effect.payload, "title")["title"], "reference": reference(effect)}
-            return request("POST", "/items", json=item).change(receipt)
-
-        return dispatched(create)
-
-    def status_check(self, effect: Effect, reference: str) -> StatusAnswer:
-        """For APIs that can be asked about a request. This one cannot."""
-        return StatusAnswer_Inconclusive(Doubt(reason="the API keeps no request ids", sent="", hint=""))
-
-    def observe(self, effect: Effect) -> ObserveAnswer:
+    def observe(self, call: Call[Config, NewItem]) -> list[Receipt]:
         """After a lost answer: what do the API's books say?"""
-        try:
-            receipts = found(effect)
-        except Doubtful as doubtful:
-            return ObserveAnswer_Inconclusive(doubtful.doubt)
-        match receipts:
-            case []:
-                return ObserveAnswer_Absent()
-            case [one]:
-                return ObserveAnswer_Present(one)
-            case _:
-                return ObserveAnswer_Duplicate(receipts)
+        return [item.receipt() for item in found(call)]
 
-    def compensate(self, obligation: Obligation) -> CompensateAnswer:
+    def compensate(self, call: Call[Config, NewItem], obligation: Obligation) -> Receipt:
         """Undoes it, once: looks first. What is not there needs no undoing."""
         named = obligation.receipt.external_ref if obligation.receipt else ""
-        try:
-            meant = [one for one in found(obligation.effect) if not named or one.external_ref == named]
-            if not meant:
-                return CompensateAnswer_Resolved(Receipt(external_ref=named, response='{"status": "nothing to undo"}'))
-            path = f"/items/{segment(meant[0].external_ref)}"
-            return CompensateAnswer_Resolved(request("DELETE", path).change(lambda _: meant[0]))
-        except Refused as refused:
-            return CompensateAnswer_Failed(refused.failure)
-        except Doubtful as doubtful:
-            return CompensateAnswer_Unknown(doubtful.doubt)
+        for item in found(call):
+            if named in ("", item.id):
+                request(call, "DELETE", f"/items/{segment(item.id)}").remove()
+                return item.receipt()
+        return receipt(named, {"status": "nothing to undo"})
 
 
-def request(method: str, path: str, *, query: dict[str, str] | None = None, json: object = None) -> Request:
-    """A secret is named, never held: the host puts its value in on the way out."""
-    url = config()["base_url"].rstrip("/") + path
-    headers = {"authorization": "Bearer {{secret:api-token}}"}
-    return Request(method, url, query=query or {}, headers=headers, json=json)
-
-
-def found(effect: Effect) -> list[Receipt]:
+def found(call: Call[Config, NewItem]) -> list[Item]:
     """The items that carry the effect's reference."""
-    looked = request("GET", "/items", query={"reference": reference(effect)})
-    return looked.look(lambda body: [receipt(item) for item in body["items"]])
+    looked = request(call, "GET", "/items")
+    looked.query = {"reference": call.reference}
+    return looked.look(Page).items
 
 
-def receipt(item: dict[str, str]) -> Receipt:
-    return Receipt(external_ref=item["id"], response=json.dumps({"id": item["id"]}))
+def request(call: Call[Config, NewItem], method: str, path: str, *, json: object = None) -> Request:
+    """A secret is named, never held: the host puts its value in on the way out."""
+    url = call.config.base_url.rstrip("/") + path
+    return Request(method, url, headers={"authorization": "Bearer {{secret:api-token}}"}, json=json)
 
 
-def reference(effect: Effect) -> str:
-    """What the API's own books know the effect by."""
-    return effect.business_key or effect.idempotency_key
+Connector = define(
+    name="{{name}}",
+    version="0.1.0",
+    summary="Items in an API that deduplicates nothing",
+    config=Config,
+    operations={"create": Create()},
+    hosts={"config:base_url": "the API"},
+    secrets={"api-token": "authorizes every request"},
+)
