@@ -1,6 +1,7 @@
 //! One connector in one host, and everything that is tried on it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -43,6 +44,8 @@ pub async fn describe(component: Vec<u8>, config: Value) -> Result<Description, 
     Ok(load(&host, deployment).await?.description)
 }
 
+/// A few versions of the largest components.
+const CACHE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Calls at the same time. The kit makes one after the other.
 const CALLS_MAX: u32 = 4;
 const TENANT: &str = "default";
@@ -55,8 +58,8 @@ pub struct Kit {
     pub subject: Subject,
     host: Host,
     info: ConnectorInfo,
-    /// Compiled code, so that every fact can have a deployment of its own.
-    _compiled: tempfile::TempDir,
+    /// Compiled code for as long as the kit is there, if it is kept nowhere else.
+    _compiled: Option<tempfile::TempDir>,
 }
 
 impl Kit {
@@ -65,10 +68,26 @@ impl Kit {
     /// # Errors
     /// [`Problem::Host`] if the host does not accept it.
     pub async fn open(subject: Subject) -> Result<Self, Problem> {
-        let compiled = tempfile::tempdir().map_err(Problem::host)?;
+        Self::open_with(subject, None).await
+    }
+
+    /// The same; compiled code is kept in the folder `cache`, for the next kit over the same component. None: it goes with the kit.
+    ///
+    /// # Errors
+    /// [`Problem::Host`] if the host does not accept the component.
+    pub async fn open_with(subject: Subject, cache: Option<PathBuf>) -> Result<Self, Problem> {
+        // Every fact has a deployment of its own: without any cache each would compile.
+        let (cache_dir, compiled) = match cache {
+            Some(dir) => (dir, None),
+            None => {
+                let compiled = tempfile::tempdir().map_err(Problem::host)?;
+                (compiled.path().join("compiled"), Some(compiled))
+            }
+        };
         let host = Host::new(HostConfig {
             calls_max: CALLS_MAX,
-            cache_dir: Some(compiled.path().join("compiled")),
+            cache_dir: Some(cache_dir),
+            cache_bytes_max: CACHE_BYTES_MAX,
             ..HostConfig::default()
         })
         .map_err(Problem::host)?;

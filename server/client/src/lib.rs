@@ -14,6 +14,7 @@ mod error;
 mod model;
 mod reaction;
 mod reactor;
+mod sample;
 
 pub use client::{ConnectOptions, TapeClient};
 pub use error::{ClientError, RefusalKind};
@@ -25,3 +26,4 @@ pub use model::request::{Page, RunFilter, SettleEffect, SettleObligation, Signal
 pub use model::run::{Run, RunStatus, Started};
 pub use model::stats::{ConnectorStats, ReactorStats, RemoteReactorStats, Stats, UnservedEffect, WorkerStats};
 pub use reactor::{RemoteConfig, RemoteTape};
+pub use sample::{Sample, SampleBegun};

@@ -19,7 +19,7 @@ use super::wire::{self, Received};
 /// Answers a request that nothing was said about, so that it is seen in the report and not mistaken for the upstream's word.
 const NOBODY_SAID: u16 = 599;
 
-/// A fake upstream on a free port of 127.0.0.1. It ends when it is dropped.
+/// A fake upstream. It ends when it is dropped.
 pub struct Fake {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -48,6 +48,14 @@ impl Fake {
     /// There is no free port.
     pub async fn open(routes: Vec<Route>, read_only_paths: Vec<String>) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::serve_on(listener, routes, read_only_paths)
+    }
+
+    /// The same where somebody listens already.
+    ///
+    /// # Errors
+    /// The listener has no address.
+    pub fn serve_on(listener: TcpListener, routes: Vec<Route>, read_only_paths: Vec<String>) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let state = Arc::new(Mutex::new(State {
             origin: format!("http://{address}"),

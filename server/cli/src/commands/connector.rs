@@ -1,11 +1,13 @@
-//! `tape connector`: what an author of connectors does. Nothing here needs a server.
+//! `tape connector`: what an author of connectors does. Only `effect` needs a server.
 
 mod build;
 mod call;
+mod effect;
 mod folder;
 mod inspect;
 mod new;
 mod test;
+mod upstream;
 
 use crate::cx::Cx;
 use crate::exit::Exit;
@@ -22,6 +24,10 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Call the component by hand: over the model of its upstream, or over the real one
     Call(call::Args),
+    /// Play the model of the upstream, for a deployed connector to call
+    Upstream(upstream::Args),
+    /// Try a deployed connector with one effect, the whole way until it is settled
+    Effect(effect::Args),
 }
 
 pub async fn run(command: Command, cx: &Cx) -> anyhow::Result<Exit> {
@@ -31,5 +37,7 @@ pub async fn run(command: Command, cx: &Cx) -> anyhow::Result<Exit> {
         Command::Test(args) => test::run(&args, cx).await,
         Command::Inspect(args) => inspect::run(&args, cx).await,
         Command::Call(args) => call::run(&args, cx).await,
+        Command::Upstream(args) => upstream::run(&args).await,
+        Command::Effect(args) => effect::run(&args, cx).await,
     }
 }

@@ -184,7 +184,7 @@ fn read_call(text: &str) -> Result<Call, String> {
     serde_json::from_value(text.into()).map_err(|_| "write dispatch, observe, status-check or compensate".to_owned())
 }
 
-fn read_fault(text: &str) -> Result<Fault, String> {
+pub(super) fn read_fault(text: &str) -> Result<Fault, String> {
     let value = match text.split_once('=') {
         Some((name, number)) => json!({name: number.parse::<u64>().map_err(|error| format!("{number:?}: {error}"))?}),
         None => text.into(),

@@ -1,5 +1,7 @@
 //! A connector's folder: how its component is made and found.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -32,7 +34,14 @@ pub fn find(folder: &Path, component: Option<&Path>) -> anyhow::Result<(PathBuf,
 /// A file that makes no sense, or a component that the host does not accept.
 pub async fn open(folder: &Path, component: Vec<u8>) -> anyhow::Result<Kit> {
     let subject = Subject::read(folder, component)?;
-    Kit::open(subject).await.map_err(explained)
+    Kit::open_with(subject, compiled(folder)).await.map_err(explained)
+}
+
+/// Where compiled code is kept from one command to the next, if the folder can be written to.
+fn compiled(folder: &Path) -> Option<PathBuf> {
+    let dir = folder.join(".tape/compiled");
+    DirBuilder::new().recursive(true).mode(0o700).create(&dir).ok()?;
+    Some(dir)
 }
 
 /// The host's refusal with its code, so that `tape explain` can be asked.
