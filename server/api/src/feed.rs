@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::select_all;
 use futures_util::stream::{self, Stream, StreamExt};
-use tape_core::{DueKind, Entry, RunId};
+use tape_core::{DueKind, RunId};
 use tape_engine::{EventFeed, RunFeed, ValueFeed};
 use tape_port::Workers;
 use tape_proto::v1 as pb;
@@ -29,7 +29,7 @@ pub(crate) fn entries(feed: RunFeed, run: RunId, closing: CancellationToken) -> 
                 biased;
                 () = closing.cancelled() => Some((Err(going_away()), None)),
                 next = feed.next() => match next {
-                    Ok(Some(entry)) => Some((Ok(entry_of(&run, &entry)), Some(feed))),
+                    Ok(Some((position, entry))) => Some((Ok(convert::journal::entry(&run, &entry, position)), Some(feed))),
                     Ok(None) => None,
                     Err(error) => Some((Err(status::of(error)), None)),
                 },
@@ -114,10 +114,6 @@ pub(crate) fn wakes(
         }
     });
     wakes.boxed()
-}
-
-fn entry_of(run: &RunId, entry: &Entry) -> pb::JournalEntry {
-    convert::journal::entry(run, entry)
 }
 
 fn going_away() -> Status {

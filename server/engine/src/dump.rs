@@ -76,11 +76,11 @@ impl Engine {
             .await
             .map_err(store_error)?;
         let next = (entries.len() == CHUNK as usize)
-            .then(|| entries.last().map(|(seq, _)| seq + 1))
+            .then(|| entries.last().map(|entry| entry.seq + 1))
             .flatten();
         let mut parts = Vec::with_capacity(entries.len());
-        for (_, body) in entries {
-            let entry = codec::decode_entry(&body).map_err(store_error)?;
+        for recorded in entries {
+            let entry = codec::decode_entry(&recorded.body).map_err(store_error)?;
             parts.push(DumpPart {
                 section: "journal",
                 json: journal(run, &entry).to_string(),

@@ -23,7 +23,8 @@ pub struct RunFeed {
     engine: Arc<Engine>,
     run: RunId,
     next_seq: i64,
-    buffer: VecDeque<Entry>,
+    /// What was read ahead: positions and entries.
+    buffer: VecDeque<(i64, Entry)>,
     commits: broadcast::Receiver<EntityId>,
 }
 
@@ -45,15 +46,15 @@ impl RunFeed {
         })
     }
 
-    /// The next entry; none once the run has ended and everything was read.
+    /// The next entry, with its position among all entries of the store; none once the run has ended and everything was read.
     ///
     /// # Errors
     /// [`TapeError::Unavailable`] if the store does not answer; calling again goes on where it stopped.
-    pub async fn next(&mut self) -> Result<Option<Entry>, TapeError> {
+    pub async fn next(&mut self) -> Result<Option<(i64, Entry)>, TapeError> {
         loop {
-            if let Some(entry) = self.buffer.pop_front() {
+            if let Some((position, entry)) = self.buffer.pop_front() {
                 self.next_seq = entry.seq + 1;
-                return Ok(Some(entry));
+                return Ok(Some((position, entry)));
             }
             // Read the state before the journal: entries of the ending are then in the journal.
             let state = self.engine.run(&self.run).await?.state;
@@ -76,8 +77,9 @@ impl RunFeed {
             .journal(&entity, self.next_seq, CHUNK)
             .await
             .map_err(store_error)?;
-        for (_, body) in entries {
-            self.buffer.push_back(codec::decode_entry(&body).map_err(store_error)?);
+        for recorded in entries {
+            let entry = codec::decode_entry(&recorded.body).map_err(store_error)?;
+            self.buffer.push_back((recorded.position, entry));
         }
         Ok(())
     }

@@ -16,6 +16,6 @@ pub use decided::{by_status, waits_for};
 pub use error::StoreError;
 pub use schema::{Schema, Step};
 pub use store::{
-    Commit, Committing, DueQuery, DueRow, Heard, ListQuery, Listed, Listing, Loaded, Position, QueueQuery, Store,
-    StoredRow, TailEntry,
+    Commit, Committing, DueQuery, DueRow, Heard, ListQuery, Listed, Listing, Loaded, Position, QueueQuery, Recorded,
+    Store, StoredRow, TailEntry,
 };

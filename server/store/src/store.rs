@@ -76,7 +76,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Store::load`].
-    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, StoreError>;
+    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<Recorded>, StoreError>;
 
     /// Entries of all journals after a place, in commit order, at most `limit`; 0 = from the beginning.
     ///
@@ -153,6 +153,17 @@ pub struct Loaded {
     pub version: u64,
     /// The rows that exist, each once.
     pub rows: Vec<(RowKey, Vec<u8>)>,
+}
+
+/// An entry of one journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its number there.
+    pub seq: i64,
+    /// Its place in the order of all commits; see [`TailEntry`].
+    pub position: i64,
+    /// The entry as it was committed.
+    pub body: Vec<u8>,
 }
 
 /// An entry among those of all journals.

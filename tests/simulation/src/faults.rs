@@ -10,7 +10,7 @@ use tape_core::command::Range;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
 use tape_port::{Clock, Luck};
 use tape_store::{
-    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Loaded, QueueQuery, Store, StoreError, TailEntry,
+    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Loaded, QueueQuery, Recorded, Store, StoreError, TailEntry,
 };
 use tape_store_memory::MemoryStore;
 
@@ -146,7 +146,7 @@ impl Store for FaultyStore {
         self.inner.count_due(kind, now).await
     }
 
-    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<Recorded>, StoreError> {
         self.check()?;
         self.inner.journal(entity, from_seq, limit).await
     }

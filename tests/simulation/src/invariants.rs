@@ -53,7 +53,7 @@ pub(crate) async fn read(store: &MemoryStore, id: &RunId) -> Option<Stored> {
     let entries = store.journal(&entity, 1, u32::MAX).await.ok()?;
     let journal = entries
         .iter()
-        .map(|(_, body)| codec::decode_entry(body))
+        .map(|entry| codec::decode_entry(&entry.body))
         .collect::<Result<_, _>>()
         .ok()?;
     Some(Stored {

@@ -176,7 +176,7 @@ pub async fn commits_sent_in_order_are_written_in_order(store: Arc<dyn Store>) {
         .await
         .unwrap()
         .into_iter()
-        .map(|(seq, _)| seq)
+        .map(|entry| entry.seq)
         .collect();
     assert_eq!(seqs, (1..=50).collect::<Vec<i64>>());
 }
@@ -187,9 +187,20 @@ pub async fn the_journal_is_read_from_a_place_on(store: &dyn Store) {
     first.entries = vec![(1, vec![11]), (2, vec![22]), (3, vec![33])];
     store.commit(first).await.unwrap();
     let read = store.journal(&run("a"), 2, 1).await.unwrap();
-    assert_eq!(read, vec![(2, vec![22])]);
+    assert_eq!((read.len(), read[0].seq, read[0].body.as_slice()), (1, 2, &[22_u8][..]));
     let rest = store.journal(&run("a"), 2, 10).await.unwrap();
     assert_eq!(rest.len(), 2);
+    // Its positions are those of the tail.
+    let tail = store.tail(read[0].position - 1, 10).await.unwrap();
+    let places = |seq: i64, position: i64| (seq, position);
+    assert_eq!(
+        tail.iter()
+            .map(|entry| places(entry.seq, entry.position))
+            .collect::<Vec<_>>(),
+        rest.iter()
+            .map(|entry| places(entry.seq, entry.position))
+            .collect::<Vec<_>>()
+    );
     assert!(store.journal(&run("b"), 1, 10).await.unwrap().is_empty());
 }
 

@@ -76,6 +76,7 @@ async fn all(store: &dyn Store) -> String {
         };
         let loaded = store.load(&entity, &[RowKey::Head], &[range]).await.unwrap();
         let journal = store.journal(&entity, 1, 10_000).await.unwrap();
+        let journal: Vec<_> = journal.into_iter().map(|entry| (entry.seq, entry.body)).collect();
         all.push_str(&format!("{name}: {} {:?} {journal:?}\n", loaded.version, loaded.rows));
     }
     let due = DueQuery {

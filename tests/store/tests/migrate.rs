@@ -54,7 +54,7 @@ async fn everything_is_there(store: &dyn Store) {
         assert_eq!(loaded.version, 3, "{number}");
         assert_eq!(loaded.rows.len(), 2, "{number}");
         let journal = store.journal(&run(number), 1, 10).await.unwrap();
-        assert_eq!(journal.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(journal.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
         let next = store.commit(commit(&run(number), 3, vec![head("new")])).await.unwrap();
         assert_eq!(next, 4);
     }

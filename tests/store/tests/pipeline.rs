@@ -121,7 +121,7 @@ async fn everybody_at_once(engines: &[Arc<Engine>], store: &dyn Store) {
         .journal(&EntityId::run(&run.id), 1, 10_000)
         .await
         .expect("journal");
-    let seqs: Vec<i64> = journal.iter().map(|(seq, _)| *seq).collect();
+    let seqs: Vec<i64> = journal.iter().map(|entry| entry.seq).collect();
     // Begun, attached, and each decision once.
     assert_eq!(seqs, (1..=DECISIONS + 2).collect::<Vec<_>>());
     assert_eq!(engines[0].run(&run.id).await.expect("run").decisions, DECISIONS);

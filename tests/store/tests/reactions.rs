@@ -23,7 +23,7 @@ use tape_core::{DueKind, EntityId, EntityKind, RowKey, RunId, RunIdentity, Time}
 use tape_engine::{Engine, EngineConfig, Matcher, TaskClaim, TaskStatus};
 use tape_port::{Clock, Luck};
 use tape_store::{
-    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Loaded, QueueQuery, Store, StoreError, TailEntry,
+    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Loaded, QueueQuery, Recorded, Store, StoreError, TailEntry,
 };
 use tape_store_memory::MemoryStore;
 use tape_store_postgres::{PostgresConfig, PostgresStore};
@@ -206,7 +206,7 @@ impl Store for Mortal {
         self.inner.count_due(kind, now).await
     }
 
-    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<Recorded>, StoreError> {
         self.inner.journal(entity, from_seq, limit).await
     }
 

@@ -98,7 +98,11 @@ async fn sqlite_keeps_what_it_acknowledged_over_a_restart() {
     drop(store);
     let again = SqliteStore::open(&config).await.expect("the store again");
     assert_eq!(again.load(&entity, &[], &[]).await.expect("loaded").version, 1);
-    assert_eq!(again.journal(&entity, 1, 9).await.expect("journal"), vec![(1, vec![7])]);
+    let journal = again.journal(&entity, 1, 9).await.expect("journal");
+    assert_eq!(
+        (journal.len(), journal[0].seq, journal[0].body.as_slice()),
+        (1, 1, &[7_u8][..])
+    );
     again.close().await;
 }
 

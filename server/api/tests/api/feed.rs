@@ -87,3 +87,26 @@ async fn nobody_follows_what_is_not_there() {
     );
     assert_eq!((detail.field.as_str(), detail.value.as_str()), ("from_seq", "-1"));
 }
+
+/// Whoever has read a run goes on from there with the events of all.
+#[tokio::test]
+async fn the_position_of_a_runs_entry_is_a_place_among_the_events_of_all() {
+    let server = TestServer::start().await;
+    let mut tape = server.tape.clone();
+    let first = server.begin("i-1", "a", false).await.run_id;
+    tape.end_run(end(&first, pb::RunStatus::Terminal)).await.unwrap();
+    let second = server.begin("i-2", "a", false).await.run_id;
+    tape.end_run(end(&second, pb::RunStatus::Terminal)).await.unwrap();
+    let last = whole(&server, &first, 0).await.pop().unwrap();
+    assert!(last.global_seq > 0);
+    let request = pb::SubscribeEventsRequest {
+        from_global_seq: last.global_seq,
+        ..Default::default()
+    };
+    let mut events = tape.subscribe_events(request).await.unwrap().into_inner();
+    let itself = soon(events.message()).await.unwrap().unwrap();
+    assert_eq!((itself.run_id, itself.seq), (first, last.seq));
+    let next = soon(events.message()).await.unwrap().unwrap();
+    let begun = &whole(&server, &second, 0).await[0];
+    assert_eq!((next.run_id, next.global_seq), (second, begun.global_seq));
+}

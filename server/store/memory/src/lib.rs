@@ -8,8 +8,8 @@ use tape_core::command::Range;
 use tape_core::row::RowKind;
 use tape_core::{Due, DueKind, EntityId, EntityKind, RowKey, Time};
 use tape_store::{
-    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, QueueQuery, Store, StoreError,
-    StoredRow, TailEntry, codec,
+    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, Position, QueueQuery, Recorded, Store,
+    StoreError, StoredRow, TailEntry, codec,
 };
 
 /// Everything, in maps.
@@ -26,7 +26,8 @@ struct Entity {
     listing: Listing,
     /// By kind and encoded key, so that ranges come in the stores' own order.
     rows: BTreeMap<(u8, Vec<u8>), Stored>,
-    journal: BTreeMap<i64, Vec<u8>>,
+    /// By seq: position and body.
+    journal: BTreeMap<i64, (i64, Vec<u8>)>,
 }
 
 /// A row's key, body, and hint with whom it waits for.
@@ -54,8 +55,10 @@ impl MemoryStore {
                 found,
             });
         }
-        self.order()
-            .extend(commit.entries.iter().map(|(seq, _)| (commit.entity.clone(), *seq)));
+        let mut order = self.order();
+        let first = i64::try_from(order.len()).unwrap_or(i64::MAX) + 1;
+        order.extend(commit.entries.iter().map(|(seq, _)| (commit.entity.clone(), *seq)));
+        drop(order);
         let entity = state.entry(commit.entity).or_default();
         entity.version = commit.expected + 1;
         if let Some(listing) = commit.listing {
@@ -68,7 +71,10 @@ impl MemoryStore {
             let hint = due.map(|due| Hint { due, by });
             entity.rows.insert(codec::encode_key(&key), (key, body, hint));
         }
-        entity.journal.extend(commit.entries);
+        let entries = (first..).zip(commit.entries);
+        entity
+            .journal
+            .extend(entries.map(|(position, (seq, body))| (seq, (position, body))));
         commit.chain.own.stand();
         Ok(entity.version)
     }
@@ -181,7 +187,7 @@ impl Store for MemoryStore {
         Ok((due().count() as u64, due().min()))
     }
 
-    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<Recorded>, StoreError> {
         let state = self.state();
         let Some(entity) = state.get(entity) else {
             return Ok(Vec::new());
@@ -190,7 +196,11 @@ impl Store for MemoryStore {
             .journal
             .range(from_seq..)
             .take(limit as usize)
-            .map(|(seq, body)| (*seq, body.clone()))
+            .map(|(seq, (position, body))| Recorded {
+                seq: *seq,
+                position: *position,
+                body: body.clone(),
+            })
             .collect())
     }
 
@@ -206,7 +216,7 @@ impl Store for MemoryStore {
                     position,
                     entity: entity.clone(),
                     seq: *seq,
-                    body: found.journal.get(seq)?.clone(),
+                    body: found.journal.get(seq)?.1.clone(),
                     tenant: found.listing.tenant.clone(),
                     app: found.listing.app.clone(),
                     user: found.listing.user.clone(),

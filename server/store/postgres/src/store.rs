@@ -9,8 +9,8 @@ use tape_core::command::Range;
 use tape_core::row::RowKind;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
 use tape_store::{
-    Commit, Committing, DueQuery, DueRow, Heard, ListQuery, Listed, Listing, Loaded, QueueQuery, Schema, Store,
-    StoreError, TailEntry, codec,
+    Commit, Committing, DueQuery, DueRow, Heard, ListQuery, Listed, Listing, Loaded, QueueQuery, Recorded, Schema,
+    Store, StoreError, TailEntry, codec,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -233,15 +233,19 @@ impl Store for PostgresStore {
         ))
     }
 
-    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
-        ask!(self, sqlx::query_as(
-            "SELECT j.seq, j.body FROM journal j
+    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<Recorded>, StoreError> {
+        let rows: Vec<(i64, i64, Vec<u8>)> = ask!(self, sqlx::query_as(
+            "SELECT j.seq, j.position, j.body FROM journal j
              WHERE j.no = (SELECT no FROM entities WHERE kind = $1 AND id = $2) AND j.seq >= $3 ORDER BY j.seq LIMIT $4",
         )
         .bind(i16::from(entity.kind as u8))
         .bind(&entity.id)
         .bind(from_seq)
-        .bind(i64::from(limit)), fetch_all)
+        .bind(i64::from(limit)), fetch_all)?;
+        Ok(rows
+            .into_iter()
+            .map(|(seq, position, body)| Recorded { seq, position, body })
+            .collect())
     }
 
     async fn tail(&self, after: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {

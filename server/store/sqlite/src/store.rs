@@ -10,8 +10,8 @@ use tape_core::command::Range;
 use tape_core::row::RowKind;
 use tape_core::{DueKind, EntityId, EntityKind, RowKey, Time};
 use tape_store::{
-    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, QueueQuery, Schema, Store, StoreError,
-    TailEntry, codec,
+    Commit, Committing, DueQuery, DueRow, ListQuery, Listed, Listing, Loaded, QueueQuery, Recorded, Schema, Store,
+    StoreError, TailEntry, codec,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -218,9 +218,9 @@ impl Store for SqliteStore {
         ))
     }
 
-    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
-        sqlx::query_as(
-            "SELECT j.seq, j.body FROM journal j
+    async fn journal(&self, entity: &EntityId, from_seq: i64, limit: u32) -> Result<Vec<Recorded>, StoreError> {
+        let rows: Vec<(i64, i64, Vec<u8>)> = sqlx::query_as(
+            "SELECT j.seq, j.position, j.body FROM journal j
              WHERE j.no = (SELECT no FROM entities WHERE kind = ? AND id = ?) AND j.seq >= ? ORDER BY j.seq LIMIT ?",
         )
         .bind(entity.kind as u8)
@@ -229,7 +229,11 @@ impl Store for SqliteStore {
         .bind(limit)
         .fetch_all(&self.readers)
         .await
-        .map_err(unavailable)
+        .map_err(unavailable)?;
+        Ok(rows
+            .into_iter()
+            .map(|(seq, position, body)| Recorded { seq, position, body })
+            .collect())
     }
 
     async fn tail(&self, after: i64, limit: u32) -> Result<Vec<TailEntry>, StoreError> {
