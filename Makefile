@@ -69,6 +69,8 @@ test: tools-test lint test-connectors test-guests test-rust test-python test-fuz
 lint: tools ## Formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@if cargo tree --locked --workspace --invert aws-lc-sys >/dev/null 2>&1; then \
+	echo "a second crypto provider came in (cargo tree --invert aws-lc-sys): two of them make rustls panic; turn its feature off" >&2; exit 1; fi
 
 test-rust: tools-test build python $(NPM) $(VENV)/.tape-guests ## All Rust tests; those end to end kill real processes
 	PATH="$(VENV)/bin:$$PATH" TAPE_PYTHON="$(PYTHON)" cargo test --locked --workspace

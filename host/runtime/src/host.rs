@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rustls::crypto::SecureRandom;
+use tape_connector_artifact::{Signature, Trust};
 use tape_connector_port::verdict::{compensation_verdict, observation_verdict, status_verdict, verdict};
 use tape_connector_port::{
     Called, CompensateOutcome, ConnectorError, ConnectorInfo, ConnectorState, Connectors, Description, Doubt,
@@ -17,7 +18,7 @@ use wasmtime::component::Linker;
 
 use crate::cache::CodeCache;
 use crate::call::{self, Ended, Question};
-use crate::contract::{self, wit};
+use crate::contract::{self, Preview, wit};
 use crate::egress::{Clients, Names, Reach, SystemNames};
 use crate::engine::{self, Ticker};
 use crate::lanes::Lanes;
@@ -49,6 +50,10 @@ pub struct HostConfig {
     pub cache_dir: Option<PathBuf>,
     /// How much of it is kept there; what was used least recently goes first. Default 1 GiB.
     pub cache_bytes_max: u64,
+    /// Whose signatures count, and whether one is required. Default: none, and no.
+    pub trust: Trust,
+    /// Contract versions to come, linked beside the released ones. Default: none.
+    pub previews: Vec<Arc<dyn Preview>>,
 }
 
 /// Why there is no host.
@@ -66,6 +71,8 @@ pub struct Host {
 pub struct Shared {
     pub engine: Engine,
     pub linker: Linker<Sandbox>,
+    /// Of the contract: those that are linked.
+    pub versions: Vec<String>,
     pub ticker: Ticker,
     pub clients: Arc<Clients>,
     pub random: &'static dyn SecureRandom,
@@ -75,6 +82,7 @@ pub struct Shared {
     /// Room for idle instances.
     pub idle: Arc<Semaphore>,
     pub cache: Option<Arc<CodeCache>>,
+    pub trust: Trust,
     pub registry: Registry,
 }
 
@@ -88,6 +96,13 @@ impl Host {
         let engine = engine::engine(config.calls_max).map_err(|error| HostError(format!("{error:#}")))?;
         let mut linker = Linker::new(&engine);
         contract::link(&mut linker).map_err(|error| HostError(format!("{error:#}")))?;
+        let mut versions: Vec<_> = contract::VERSIONS.iter().map(|version| (*version).to_owned()).collect();
+        for preview in &config.previews {
+            preview
+                .link(&mut linker)
+                .map_err(|error| HostError(format!("{error:#}")))?;
+            versions.push(preview.version().to_owned());
+        }
         let cache = config.cache_dir.and_then(|dir| {
             let opened = CodeCache::open(&dir, &engine, crypto.secure_random, config.cache_bytes_max, &config.clock);
             match opened {
@@ -102,6 +117,7 @@ impl Host {
             ticker: Ticker::start(&engine).map_err(|error| HostError(error.to_string()))?,
             engine,
             linker,
+            versions,
             clients: Arc::new(Clients::new(&crypto, &config.names).map_err(|error| HostError(error.to_string()))?),
             random: crypto.secure_random,
             clock: config.clock,
@@ -109,6 +125,7 @@ impl Host {
             compiling: Arc::new(Semaphore::new(1)),
             idle: Arc::new(Semaphore::new(engine::IDLE_MAX as usize)),
             cache,
+            trust: config.trust,
             registry: Registry::default(),
         };
         Ok(Self {
@@ -122,7 +139,31 @@ impl Host {
     /// # Errors
     /// [`LoadError`]: it was not accepted, and what was deployed before stays active.
     pub async fn load(&self, deployment: Deployment) -> Result<ConnectorInfo, LoadError> {
+        self.load_signed(deployment, &[]).await
+    }
+
+    /// The same for a component that somebody vouches for. Where [`HostConfig::trust`] requires that, anything else is refused before it
+    /// is looked at.
+    ///
+    /// # Errors
+    /// [`LoadError`], [`LoadError::Untrusted`] among them.
+    pub async fn load_signed(
+        &self,
+        deployment: Deployment,
+        signatures: &[Signature],
+    ) -> Result<ConnectorInfo, LoadError> {
+        let name = deployment.name.clone();
+        let untrusted = |source| LoadError::Untrusted {
+            name: name.clone(),
+            source,
+        };
+        let digest = tape_connector_artifact::digest(&deployment.component);
+        let vouched = self.shared.trust.check(&digest, signatures).map_err(untrusted)?;
         let loaded = Arc::new(load::load(&self.shared, deployment).await?);
+        if let Some(vouched) = vouched {
+            let description = &loaded.description;
+            Trust::check_name(vouched, &description.name, &description.version).map_err(untrusted)?;
+        }
         let info = loaded.info();
         tracing::info!(
             connector = info.name,
@@ -327,6 +368,8 @@ impl Default for HostConfig {
             names: Arc::new(SystemNames),
             cache_dir: None,
             cache_bytes_max: 1024 * 1024 * 1024,
+            trust: Trust::default(),
+            previews: Vec::new(),
         }
     }
 }

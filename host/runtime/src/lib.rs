@@ -39,9 +39,12 @@ mod secrets;
 mod turns;
 mod wasi;
 
+pub use contract::Preview;
 pub use egress::{BadGrant, Grants, HostGrant, Names, SecretGrant, SystemNames};
 pub use host::{Clock, Host, HostConfig, HostError, SystemClock};
 pub use inspect::{Inspection, inspect};
 pub use limits::Limits;
 pub use load::{Deployment, LoadError};
+pub use sandbox::Sandbox;
 pub use secrets::{FixedSecrets, NoSecrets, Secret, Secrets};
+pub use tape_connector_artifact::{PublicKey, Signature, Trust, Untrusted};

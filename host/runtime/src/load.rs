@@ -6,6 +6,7 @@ use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tape_connector_artifact::Untrusted;
 use tape_connector_port::{Asks, Description, GuestEnd, Operation, Semantics, Supports, Unmarked};
 use thiserror::Error;
 use wasmtime::component::Component;
@@ -68,6 +69,8 @@ pub enum LoadError {
         asked: usize,
         most: usize,
     },
+    #[error("connector `{name}` is not trusted: {source}")]
+    Untrusted { name: String, source: Untrusted },
     #[error("the host could not load connector `{name}`: {problem}; try again")]
     Host { name: String, problem: String },
 }
@@ -85,6 +88,7 @@ impl LoadError {
             Self::Grant { .. } => "TAPE-C025",
             Self::Limit { .. } => "TAPE-C026",
             Self::Host { .. } => "TAPE-C027",
+            Self::Untrusted { .. } => "TAPE-C060",
         }
     }
 }
@@ -108,7 +112,7 @@ pub async fn load(shared: &Shared, deployment: Deployment) -> Result<Loaded, Loa
         source,
     })?;
 
-    if let Some(problem) = inspect::wrong_world(&component) {
+    if let Some(problem) = inspect::wrong_world(&component, &shared.versions) {
         return Err(LoadError::Contract { name, problem });
     }
     let digest = format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(&component)));

@@ -154,6 +154,36 @@ pub const ALL: &[Explanation] = &[
         "Try again; if it stays so, the server's log has the reason.",
     ),
     about(
+        "TAPE-C060",
+        "nobody who is trusted vouches for the component",
+        "A signature is required and there is none by a configured key, or there is one that does not hold for these bytes, this name and this version.",
+        "Sign the component (`tape connector sign`) with a key whose public part stands in tape.connectors.signing_keys. A signature that is forged or for other bytes: find out who changed the file before you sign anything.",
+    ),
+    about(
+        "TAPE-C061",
+        "a reference to a registry cannot be read",
+        "Artifacts are named oci://HOST[:PORT]/NAME[:TAG][@sha256:DIGEST]; the host is always named.",
+        "Correct the reference.",
+    ),
+    about(
+        "TAPE-C062",
+        "the registry could not be reached, or went away",
+        "It does not listen, answered with an error of its own, broke off or went silent. Nothing was taken over.",
+        "Try again. If it stays so, ask whoever runs the registry; a registry without TLS needs --plain-http.",
+    ),
+    about(
+        "TAPE-C063",
+        "the registry has no such artifact, or does not give it to you",
+        "Name or tag do not exist there, or the registry asks for other credentials.",
+        "Check name and tag; set TAPE_OCI_USER and TAPE_OCI_PASSWORD for a registry that asks who you are.",
+    ),
+    about(
+        "TAPE-C064",
+        "what the registry gave is not what was asked for",
+        "Bytes that do not match their digest, more bytes than announced or allowed, or an artifact that is no WebAssembly component. It was not taken over.",
+        "Do not use this registry until whoever runs it knows why. For an artifact of another kind: push a component with `tape connector push`.",
+    ),
+    about(
         "TAPE-D001",
         "a decision is recorded with other content",
         "A replay asked the model something else than the first time, or two drivers disagree: the replay has diverged.",

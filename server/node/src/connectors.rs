@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tape_host::{Clock as HostClock, Deployment, FixedSecrets, Host, HostConfig};
+use tape_host::{Clock as HostClock, Deployment, FixedSecrets, Host, HostConfig, Signature};
 use tape_port::Clock;
 
 use crate::clock::SystemClock;
@@ -19,6 +19,7 @@ pub(crate) async fn host(project: Option<&Project>, cache_dir: Option<PathBuf>) 
     let config = HostConfig {
         calls_max: CALLS_MAX,
         tenant_calls_max: tenant_calls_max(project),
+        trust: project.map(|project| project.trust.clone()).unwrap_or_default(),
         clock: Arc::new(WallClock),
         cache_dir,
         ..HostConfig::default()
@@ -27,7 +28,9 @@ pub(crate) async fn host(project: Option<&Project>, cache_dir: Option<PathBuf>) 
     let Some(project) = project else { return Ok(host) };
     for (name, connector) in &project.connectors {
         let deployment = deployment(project, name, connector)?;
-        let info = host.load(deployment).await.map_err(|error| NodeError::Connector {
+        let signatures = signatures(project, name, connector)?;
+        let loaded = host.load_signed(deployment, &signatures).await;
+        let info = loaded.map_err(|error| NodeError::Connector {
             code: error.code(),
             problem: error.to_string(),
         })?;
@@ -39,6 +42,27 @@ pub(crate) async fn host(project: Option<&Project>, cache_dir: Option<PathBuf>) 
         }
     }
     Ok(host)
+}
+
+/// Who vouches for a component: what stands in the file beside it, one signature on a line.
+fn signatures(project: &Project, name: &str, connector: &Connector) -> Result<Vec<Signature>, NodeError> {
+    let path = project.root.join(format!("{}.sig", connector.source));
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(NodeError::Config(format!(
+                "the signature of connector {name:?}, {:?}, cannot be read ({error}); make it readable, or delete it",
+                path.display()
+            )));
+        }
+    };
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let read = |line: &str| {
+        line.parse()
+            .map_err(|error| NodeError::Config(format!("{:?} of connector {name:?}: {error}", path.display())))
+    };
+    lines.map(read).collect()
 }
 
 /// Where there is one tenant it may have all; among several none takes more than half.

@@ -50,6 +50,8 @@ pub struct Project {
     pub connectors: BTreeMap<String, Connector>,
     /// `tape.connectors.strict`: an effect through a connector that is not among them is refused. On unless it says no.
     pub strict_connectors: bool,
+    /// `tape.connectors.signing_keys` and `require_signature`: whose word on a component counts, and whether one is needed.
+    pub trust: tape_host::Trust,
     /// `tape.retention`: after how long runs that have ended lose their payloads, by the number of their status. One that
     /// is not named is kept whole.
     pub retention: BTreeMap<u8, Duration>,
@@ -150,7 +152,7 @@ impl Project {
         let project = top.need_section("project", &["name"])?;
         let tape = top.section("tape", &["url", "store", "reactors", "connectors", "retention"])?;
         let store = tape.section("store", &["url"])?;
-        let (connectors, strict_connectors) = connectors::read(&tape)?;
+        let connectors = connectors::read(&tape)?;
         let overridden = |variable: &str| env(variable).filter(|value| !value.is_empty());
 
         let url = overridden("TAPE_URL").or(tape.text("url")?);
@@ -171,8 +173,9 @@ impl Project {
             url,
             store_url: store_url.unwrap_or_else(|| DEFAULT_STORE_URL.to_owned()),
             reactors: reactors(&tape)?,
-            connectors,
-            strict_connectors,
+            connectors: connectors.by_name,
+            strict_connectors: connectors.strict,
+            trust: connectors.trust,
             retention: retention::read(&tape)?,
             tenancy: tenancy(&top, overridden("TAPE_TENANT_ID"))?,
         })

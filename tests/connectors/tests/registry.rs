@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
+use tape_connector_artifact::{SigningKey, Trust};
 use tape_connector_port::{Called, ConnectorError, Connectors, Outcome, Semantics, Unmarked};
 use tape_connector_tests::{BANK, PROBE, Setup, TENANT, Upstream, effect, probe_description};
 use tape_host::{Deployment, Host, HostConfig, LoadError};
@@ -209,6 +210,64 @@ async fn an_effect_is_asked_about_at_the_version_that_dispatched_it() {
 
     assert!(host.unload(TENANT, PROBE) && !host.unload(TENANT, PROBE));
     assert!(matches!(ask(&host, None).await, Err(ConnectorError::Unknown { .. })));
+}
+
+/// A host that knows one key, and wants its word.
+fn strict(trusted: &SigningKey) -> Host {
+    let config = HostConfig {
+        calls_max: 16,
+        trust: Trust {
+            keys: vec![trusted.public()],
+            required: true,
+        },
+        ..HostConfig::default()
+    };
+    Host::new(config).unwrap()
+}
+
+#[tokio::test]
+async fn only_what_a_known_key_vouches_for_is_loaded_where_that_is_required() {
+    let (trusted, _) = SigningKey::generate().unwrap();
+    let (stranger, _) = SigningKey::generate().unwrap();
+    let host = strict(&trusted);
+    let deployment = || probe("1.0.0").deployment();
+    let component = deployment().component;
+    let signed = |key: &SigningKey, name: &str, version: &str| vec![key.sign(name, version, &component)];
+    let mut forged = signed(&stranger, "probe", "1.0.0");
+    forged[0].key = trusted.public().id();
+
+    for (signatures, problem) in [
+        (vec![], "require_signature"),
+        (signed(&stranger, "probe", "1.0.0"), "none of these keys is configured"),
+        (
+            vec![trusted.sign("probe", "1.0.0", b"other bytes")],
+            "is for other bytes",
+        ),
+        (forged, "forged or damaged"),
+        (signed(&trusted, "probe", "1.0.1"), "describes itself as probe 1.0.0"),
+        (signed(&trusted, "prober", "1.0.0"), "describes itself as probe 1.0.0"),
+    ] {
+        let error = host.load_signed(deployment(), &signatures).await.unwrap_err();
+        assert!(
+            error.code() == "TAPE-C060" && error.to_string().contains(problem),
+            "{error}"
+        );
+        assert!(host.list().is_empty());
+    }
+    // Before anything is made of the bytes: these would not even be a component.
+    let garbage = Deployment {
+        component: b"garbage".to_vec(),
+        ..deployment()
+    };
+    assert_eq!(host.load(garbage).await.unwrap_err().code(), "TAPE-C060");
+
+    host.load_signed(deployment(), &signed(&trusted, "probe", "1.0.0"))
+        .await
+        .unwrap();
+    assert_eq!(ask(&host, None).await.unwrap().version, "1.0.0");
+    let error = host.load(probe("2.0.0").deployment()).await.unwrap_err();
+    assert_eq!(error.code(), "TAPE-C060");
+    assert_eq!(ask(&host, None).await.unwrap().version, "1.0.0", "what was there stays");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use tape_host::{Grants, HostGrant, Limits, SecretGrant};
+use tape_host::{Grants, HostGrant, Limits, PublicKey, SecretGrant, Trust};
 
 use super::section::{ProjectError, Section};
 
@@ -31,16 +31,51 @@ pub struct SecretSource {
     pub env: String,
 }
 
-/// The one key beside the connectors' names.
+/// The keys beside the connectors' names.
 const STRICT: &str = "strict";
+const REQUIRE_SIGNATURE: &str = "require_signature";
+const SIGNING_KEYS: &str = "signing_keys";
 
-/// The connectors by name, and whether others are refused.
-pub fn read(tape: &Section<'_>) -> Result<(BTreeMap<String, Connector>, bool), ProjectError> {
+/// All of the section.
+pub struct Connectors {
+    /// By name.
+    pub by_name: BTreeMap<String, Connector>,
+    /// Whether others are refused.
+    pub strict: bool,
+    /// Whose signatures count, and whether one is required.
+    pub trust: Trust,
+}
+
+/// What the section says.
+pub fn read(tape: &Section<'_>) -> Result<Connectors, ProjectError> {
     let section = tape.names("connectors")?;
-    let strict = section.flag(STRICT)?.unwrap_or(true);
-    let names = section.keys().filter(|name| *name != STRICT);
+    let names = section
+        .keys()
+        .filter(|name| ![STRICT, REQUIRE_SIGNATURE, SIGNING_KEYS].contains(name));
     let connectors = names.map(|name| Ok((name.to_owned(), connector(&section, name)?)));
-    Ok((connectors.collect::<Result<_, ProjectError>>()?, strict))
+    Ok(Connectors {
+        by_name: connectors.collect::<Result<_, ProjectError>>()?,
+        strict: section.flag(STRICT)?.unwrap_or(true),
+        trust: Trust {
+            keys: signing_keys(&section)?,
+            required: section.flag(REQUIRE_SIGNATURE)?.unwrap_or(false),
+        },
+    })
+}
+
+fn signing_keys(section: &Section<'_>) -> Result<Vec<PublicKey>, ProjectError> {
+    let texts = section.texts(SIGNING_KEYS)?.unwrap_or_default();
+    let read = |(at, text): (usize, &String)| {
+        text.parse().map_err(|_| {
+            ProjectError::new(
+                &format!("{}[{at}]", section.path(SIGNING_KEYS)),
+                text,
+                "is no public key",
+                "Write ed25519: and 32 bytes in base64, as `tape connector sign` prints it.",
+            )
+        })
+    };
+    texts.iter().enumerate().map(read).collect()
 }
 
 fn connector(section: &Section<'_>, name: &str) -> Result<Connector, ProjectError> {

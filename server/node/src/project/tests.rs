@@ -179,18 +179,23 @@ fn grants_say_who_may_be_asked_and_which_secret_travels() {
 tape:
   connectors:
     strict: false
+    require_signature: true
+    signing_keys: ["ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]
     pay:
       source: connectors/pay.wasm
       grants:
+        reuse_calls: 50
         hosts: [https://a.example, {host: "*.b.example", methods: [GET], private: true}]
         methods: [POST]
         secrets: {token: {env: PAY_TOKEN}, other: {env: OTHER, hosts: [https://a.example]}}
-      limits: {timeout_ms: 500}
+      limits: {timeout_ms: 500, calls_per_s: 20}
 "#,
     ))
     .unwrap();
     let pay = &parsed.connectors["pay"];
     assert!(!parsed.strict_connectors);
+    assert!(parsed.trust.required && parsed.trust.keys.len() == 1);
+    assert_eq!((pay.grants.reuse_calls, pay.limits.calls_per_s), (50, 20));
     assert_eq!(pay.grants.hosts[0].methods, ["POST"]);
     assert_eq!(
         (pay.grants.hosts[1].methods.as_slice(), pay.grants.hosts[1].private),
