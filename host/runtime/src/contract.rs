@@ -18,8 +18,25 @@ pub mod bindings {
 pub use bindings::exports::tape::connector::connector as wit;
 pub use bindings::{Guest, GuestPre};
 
-/// The contract's version, as a description names it.
+/// The newest released version, as a description names it.
 pub const VERSION: &str = "1.0.0";
+/// Every released version.
+pub const VERSIONS: &[&str] = &[VERSION];
+
+/// A version of the contract that is not released yet, linked beside those that are: how the next one is tried before it is frozen.
+///
+/// Of a minor version only the interfaces that it changed or added are linked: a component's import of another one is answered
+/// by the version before, because names of one major version stand for each other.
+pub trait Preview: Send + Sync {
+    /// `1.1.0`.
+    fn version(&self) -> &str;
+
+    /// Adds what it changed and what it added.
+    ///
+    /// # Errors
+    /// Something of that name is there already.
+    fn link(&self, linker: &mut Linker<Sandbox>) -> wasmtime::Result<()>;
+}
 
 /// Every released contract, and the empty WASI.
 pub fn link(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {

@@ -7,6 +7,9 @@ use wasmparser::{Parser, Payload};
 use crate::contract::VERSION;
 use crate::load::{LoadError, check_bytes};
 
+/// The interface that makes a component a connector; its version follows.
+const CONNECTOR: &str = "tape:connector/connector@";
+
 /// A component from the outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
@@ -38,21 +41,27 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, LoadError> {
     })
 }
 
-/// Why a component's exports are not those of a connector; None if they are.
-pub(crate) fn wrong_world(component: &[u8]) -> Option<String> {
+/// Why a component's exports are not those of a connector that was built against one of `versions`; None if they are.
+pub(crate) fn wrong_world(component: &[u8], versions: &[String]) -> Option<String> {
     let (_, exports) = worlds(component).ok()?;
-    let wanted = format!("tape:connector/connector@{VERSION}");
-    if exports.contains(&wanted) {
-        return None;
+    let built_against = exports.iter().find_map(|export| export.strip_prefix(CONNECTOR));
+    match built_against {
+        Some(version) if versions.iter().any(|known| known == version) => None,
+        Some(version) => Some(format!(
+            "it was built against tape:connector@{version}, and this host speaks {}",
+            versions.join(", ")
+        )),
+        None => {
+            let instead = if exports.is_empty() {
+                "nothing".to_owned()
+            } else {
+                exports.join(", ")
+            };
+            Some(format!(
+                "it exports {instead}, and not {CONNECTOR}{VERSION}, so it was built for another world"
+            ))
+        }
     }
-    let instead = if exports.is_empty() {
-        "nothing".to_owned()
-    } else {
-        exports.join(", ")
-    };
-    Some(format!(
-        "it exports {instead}, and not {wanted}, so it was built for another world"
-    ))
 }
 
 fn worlds(component: &[u8]) -> wasmparser::Result<(Vec<String>, Vec<String>)> {
