@@ -241,7 +241,7 @@ mod tests {
             |s: &mut Signature| s.digest = crate::digest(b"other"),
             |s: &mut Signature| {
                 s.ed25519
-                    .replace_range(..1, if s.ed25519.starts_with('A') { "B" } else { "A" })
+                    .replace_range(..1, if s.ed25519.starts_with('A') { "B" } else { "A" });
             },
         ] {
             let mut forged = signature.clone();

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::folder;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct IdentityArgs {
     /// The connector's own name, where it does not tell without a configuration
     #[arg(long, requires = "as_version", value_name = "NAME")]
     as_name: Option<String>,
@@ -24,7 +24,7 @@ pub struct Identity {
     pub version: String,
 }
 
-impl Args {
+impl IdentityArgs {
     /// Asks the component, unless the command line says it.
     ///
     /// # Errors

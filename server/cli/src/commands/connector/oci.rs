@@ -3,7 +3,7 @@
 use tape_connector_artifact::{ArtifactError, Credentials, Pulled, Reference, Registry, RegistryConfig};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct OciArgs {
     /// Speak to the registry without TLS
     #[arg(long)]
     plain_http: bool,
@@ -18,7 +18,7 @@ pub struct Args {
     oci_timeout_ms: u64,
 }
 
-impl Args {
+impl OciArgs {
     /// A client of the registry where `place` is.
     ///
     /// # Errors

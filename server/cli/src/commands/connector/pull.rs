@@ -18,7 +18,7 @@ pub struct Args {
     /// The file that the component is written to
     file: PathBuf,
     #[command(flatten)]
-    oci: oci::Args,
+    oci: oci::OciArgs,
 }
 
 pub async fn run(args: &Args, cx: &Cx) -> anyhow::Result<Exit> {

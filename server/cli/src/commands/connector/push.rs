@@ -22,9 +22,9 @@ pub struct Args {
     #[arg(long, env = "TAPE_SIGNING_KEY", value_name = "FILE")]
     key: Option<PathBuf>,
     #[command(flatten)]
-    identity: identity::Args,
+    identity: identity::IdentityArgs,
     #[command(flatten)]
-    oci: oci::Args,
+    oci: oci::OciArgs,
 }
 
 pub async fn run(args: &Args, cx: &Cx) -> anyhow::Result<Exit> {

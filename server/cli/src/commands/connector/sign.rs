@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "key")]
     new_key: Option<PathBuf>,
     #[command(flatten)]
-    identity: identity::Args,
+    identity: identity::IdentityArgs,
 }
 
 pub async fn run(args: &Args, cx: &Cx) -> anyhow::Result<Exit> {
