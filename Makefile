@@ -88,7 +88,7 @@ test-guests: tools-test python $(NPM) $(VENV)/.tape-guests ## What authors in Ty
 	cd connectors && npm run --silent check && npm test --silent
 	@for module in $(GO_MODULES); do (cd "$$module" && "$(CURDIR)/.ci/go") || exit 1; done
 	cd connectors && "$(VENV)/bin/ruff" check guest-python email ../server/cli/templates/connector-python && "$(VENV)/bin/ruff" format --check guest-python email ../server/cli/templates/connector-python
-	cd connectors && "$(VENV)/bin/componentize-py" --quiet --wit-path ../wit/tape-connector@1.0.0 --world guest bindings .bindings
+	cd connectors && rm -rf .bindings && "$(VENV)/bin/componentize-py" --quiet --wit-path ../wit/tape-connector@1.0.0 --world guest bindings .bindings
 	cd connectors && "$(VENV)/bin/pyright" --pythonpath "$(PYTHON)"
 	@for folder in $(PYTHON_GUESTS); do (cd "$$folder" && echo "$$folder" >&2 && "$(PYTHON)" -m unittest discover -s tests -t .) || exit 1; done
 
