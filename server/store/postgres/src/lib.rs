@@ -1,7 +1,7 @@
 //! The store on Postgres, and on AlloyDB, which speaks the same.
 //!
-//! Commits that wait while one is being written are written with the next transaction: a fixed number of set-based
-//! statements and one flush, whatever the batch's size. Several servers may use one database: the row locks of a batch
+//! Commits that wait while one is being written are written with the next transaction: one set-based statement, one round
+//! trip and one flush, whatever the batch's size. Several servers may use one database: the row locks of a batch
 //! are taken in one order, so that batches wait for each other and never in a circle.
 
 mod batch;

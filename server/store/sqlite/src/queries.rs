@@ -223,7 +223,10 @@ mod tests {
     #[tokio::test]
     async fn due_work_is_found_by_its_index() {
         with_schema(async |connection| {
-            for kind in DueKind::ALL {
+            for kind in DueKind::ALL
+                .into_iter()
+                .chain([DueKind::TaskWindow, DueKind::Retention])
+            {
                 for (tenants, by) in [
                     (None, None),
                     (Some(vec!["t".to_owned()]), None),
