@@ -6,6 +6,8 @@ pub mod budget;
 pub mod compact;
 pub mod compensate;
 pub mod complete_effect;
+pub mod component;
+pub mod connector;
 pub mod decision;
 pub mod dispatch;
 pub mod end_run;

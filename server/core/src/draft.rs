@@ -255,6 +255,19 @@ impl Draft {
         Ok(seq)
     }
 
+    /// Appends an entry to the journal of an entity that is no run; its head counts the seq.
+    pub fn append(&mut self, seq: i64, note: &Note<'_>) {
+        self.entries.push(Entry {
+            seq,
+            at: self.now(),
+            kind: note.kind,
+            decision_index: note.decision_index,
+            about: note.about.to_owned(),
+            payload_json: note.payload.clone(),
+            trace: self.context.trace.clone(),
+        });
+    }
+
     /// What was answered to a request with this id, if it was. An empty id is never remembered.
     ///
     /// # Errors

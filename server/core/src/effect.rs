@@ -204,6 +204,9 @@ pub struct Attempt {
     pub evidence_json: String,
     /// What went wrong.
     pub error: String,
+    /// Digest of the connector's component: `sha256:<hex>`.
+    #[serde(default)]
+    pub digest: String,
 }
 
 impl Attempt {
@@ -372,6 +375,16 @@ impl EffectEvent {
 /// How long an inline effect may stay PENDING before the upstream is asked about it.
 pub const INLINE_PENDING_MS: i64 = 10 * 60 * 1000;
 
+impl Attempt {
+    /// Remembers who makes it. What is known already is not forgotten.
+    pub(crate) fn by(&mut self, version: &str, digest: &str) {
+        if !version.is_empty() {
+            version.clone_into(&mut self.version);
+            digest.clone_into(&mut self.digest);
+        }
+    }
+}
+
 impl Effect {
     /// Whether the upstream may get the same request twice without harm.
     #[must_use]
@@ -427,6 +440,13 @@ impl Effect {
             last.claimed = before.claimed;
             self.attempts.remove(self.attempts.len() - 2);
         }
+    }
+
+    /// The last attempt of which is known which version of its connector made it: that version is asked about the effect, as
+    /// long as it is there.
+    #[must_use]
+    pub fn dispatched_by(&self) -> Option<&Attempt> {
+        self.attempts.iter().rev().find(|attempt| !attempt.version.is_empty())
     }
 
     /// When to look at an effect in doubt first: at once, the upstream has usually booked by then.

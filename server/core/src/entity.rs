@@ -26,6 +26,10 @@ pub enum EntityKind {
     Value = 6,
     /// One reaction with its tasks.
     Reaction = 7,
+    /// One deployed connector with its versions.
+    Connector = 8,
+    /// The bytes of one component.
+    Component = 9,
 }
 
 impl EntityKind {
@@ -40,6 +44,8 @@ impl EntityKind {
             5 => Self::BusinessKey,
             6 => Self::Value,
             7 => Self::Reaction,
+            8 => Self::Connector,
+            9 => Self::Component,
             _ => return None,
         })
     }

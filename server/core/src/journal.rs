@@ -98,6 +98,16 @@ kinds! {
     BudgetRefused = "budget.refused",
     /// Money or tokens were spent.
     BudgetCharged = "budget.charged",
+    /// A version of a connector was put; it is in the connector's own journal, like all that follow.
+    ConnectorPut = "connector.put",
+    /// Calls were directed to a version.
+    ConnectorActivated = "connector.activated",
+    /// Calls were directed to where they went before.
+    ConnectorRolledBack = "connector.rolled_back",
+    /// What a version may do was changed, or its configuration.
+    ConnectorGranted = "connector.granted",
+    /// A version was taken away.
+    ConnectorRemoved = "connector.removed",
 }
 
 /// One entry.

@@ -10,6 +10,7 @@
 
 pub mod budget;
 pub mod command;
+pub mod connector;
 pub mod decision;
 pub mod draft;
 pub mod effect;

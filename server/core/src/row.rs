@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Budget;
+use crate::connector::{Chunk, Component, Connector, ConnectorVersion};
 use crate::decision::Decision;
 use crate::effect::Effect;
 use crate::gate::Gate;
@@ -20,7 +21,7 @@ use crate::value::Value;
 /// Names a row within its entity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RowKey {
-    /// The entity's head: run, session, shared state, reservation, value, or reaction.
+    /// The entity's head: run, session, shared state, reservation, value, reaction, connector, or component.
     Head,
     /// Decision by index.
     Decision(i64),
@@ -54,6 +55,10 @@ pub enum RowKey {
     Task(u32, i64),
     /// Events that make one task together, by the name of their subject's window.
     TaskWindow(String),
+    /// A version of a connector, by its name.
+    ConnectorVersion(String),
+    /// The n-th chunk of a component, from 0.
+    Chunk(u32),
 }
 
 /// Groups of rows that can be read together, in the order of their keys. The numbers are stored: never change them.
@@ -94,6 +99,10 @@ pub enum RowKind {
     Task = 15,
     /// See [`RowKey::TaskWindow`].
     TaskWindow = 16,
+    /// See [`RowKey::ConnectorVersion`].
+    ConnectorVersion = 17,
+    /// See [`RowKey::Chunk`].
+    Chunk = 18,
 }
 
 /// One row.
@@ -141,6 +150,14 @@ pub enum Row {
     Task(Box<Task>),
     /// Events that make one task together.
     TaskWindow(Window),
+    /// Head of a deployed connector.
+    Connector(Box<Connector>),
+    /// A version of it.
+    ConnectorVersion(Box<ConnectorVersion>),
+    /// Head of a component.
+    Component(Component),
+    /// Some of its bytes.
+    Chunk(Chunk),
 }
 
 /// One take-over, for the lease history.
@@ -265,6 +282,8 @@ impl RowKey {
             Self::ValueVersion(_) => RowKind::ValueVersion,
             Self::Task(..) => RowKind::Task,
             Self::TaskWindow(_) => RowKind::TaskWindow,
+            Self::ConnectorVersion(_) => RowKind::ConnectorVersion,
+            Self::Chunk(_) => RowKind::Chunk,
         }
     }
 }

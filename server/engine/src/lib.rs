@@ -9,6 +9,7 @@
 
 mod agents;
 mod begin_effect;
+mod connectors;
 mod desk;
 mod dump;
 mod engine;

@@ -21,6 +21,8 @@ pub(crate) struct Wakes {
     /// When a reactor looks again by itself: what falls due no earlier need not wake it. While it is looking: never.
     horizons: [AtomicI64; DueKind::LAST as usize],
     commits: broadcast::Sender<EntityId>,
+    /// How many times a connector was changed.
+    connectors: watch::Sender<u64>,
     /// Whether reactions were registered or taken back since they were listed.
     reactions: AtomicBool,
     reactions_changed: Notify,
@@ -33,6 +35,7 @@ impl Wakes {
             remote: std::array::from_fn(|_| watch::Sender::new(0)),
             horizons: std::array::from_fn(|_| AtomicI64::new(i64::MAX)),
             commits: broadcast::Sender::new(FEED_BUFFER),
+            connectors: watch::Sender::new(0),
             reactions: AtomicBool::new(true),
             reactions_changed: Notify::new(),
         }
@@ -49,6 +52,9 @@ impl Wakes {
                 self.remote[index(due.kind)].send_modify(|times| *times += 1);
             }
         }
+        if entity.kind == EntityKind::Connector {
+            self.connectors.send_modify(|times| *times += 1);
+        }
         // Watched are journals and values.
         if !changes.entries.is_empty() || entity.kind == EntityKind::Value {
             // Nobody follows: nothing to tell.
@@ -61,6 +67,10 @@ impl Wakes {
         for kind in heard.due {
             self.reactors[index(kind)].notify_one();
             self.remote[index(kind)].send_modify(|times| *times += 1);
+        }
+        // Without names, anything may have changed.
+        if heard.entities.is_empty() || heard.entities.iter().any(|entity| entity.kind == EntityKind::Connector) {
+            self.connectors.send_modify(|times| *times += 1);
         }
         for entity in heard.entities {
             // Nobody follows: nothing to tell.
@@ -76,6 +86,11 @@ impl Wakes {
     /// Changes whenever work of this kind was written, from now on.
     pub(crate) fn watch(&self, kind: DueKind) -> watch::Receiver<u64> {
         self.remote[index(kind)].subscribe()
+    }
+
+    /// Changes whenever a connector was changed, from now on.
+    pub(crate) fn watch_connectors(&self) -> watch::Receiver<u64> {
+        self.connectors.subscribe()
     }
 
     /// Tells whoever matches events that reactions were registered or taken back.

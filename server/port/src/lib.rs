@@ -4,6 +4,7 @@
 //! over gRPC; so the same reactor runs inside `tape dev` and as a process beside many servers.
 
 mod clock;
+mod deployments;
 mod error;
 mod reports;
 mod tape;
@@ -11,6 +12,7 @@ mod task;
 mod workers;
 
 pub use clock::{Clock, Luck};
+pub use deployments::{ConnectorHost, Deployments};
 pub use error::TapeError;
 pub use reports::{ReactorReport, Reports};
 pub use tape::{ClaimCompensation, DueItem, DueWork, Served, Tape};

@@ -77,8 +77,9 @@ pub fn encode_key(key: &RowKey) -> (u8, Vec<u8>) {
         | RowKey::Revoked(id)
         | RowKey::SessionEventId(id)
         | RowKey::State(id)
-        | RowKey::TaskWindow(id) => id.as_bytes().to_vec(),
-        RowKey::Lease(number) | RowKey::Confirmed(number) => number.to_be_bytes().to_vec(),
+        | RowKey::TaskWindow(id)
+        | RowKey::ConnectorVersion(id) => id.as_bytes().to_vec(),
+        RowKey::Lease(number) | RowKey::Confirmed(number) | RowKey::Chunk(number) => number.to_be_bytes().to_vec(),
         RowKey::SessionEvent(number) | RowKey::ValueVersion(number) => number.to_be_bytes().to_vec(),
         RowKey::Task(shard, position) => [&shard_prefix(*shard)[..], &position.to_be_bytes()].concat(),
     };
@@ -131,6 +132,8 @@ pub fn decode_key(kind: u8, bytes: &[u8]) -> Result<RowKey, StoreError> {
             RowKey::Task(u32::from_be_bytes(shard), i64::from_be_bytes(position))
         }
         k if k == RowKind::TaskWindow as u8 => RowKey::TaskWindow(text()?),
+        k if k == RowKind::ConnectorVersion as u8 => RowKey::ConnectorVersion(text()?),
+        k if k == RowKind::Chunk as u8 => RowKey::Chunk(u32::from_be_bytes(four()?)),
         _ => return Err(bad()),
     })
 }
@@ -160,6 +163,8 @@ mod tests {
             RowKey::ValueVersion(1_001),
             RowKey::Task(7, 1_000_000),
             RowKey::TaskWindow("W".into()),
+            RowKey::ConnectorVersion("1.4.0+0a1b2c3d".into()),
+            RowKey::Chunk(127),
         ];
         for key in keys {
             let (kind, bytes) = encode_key(&key);

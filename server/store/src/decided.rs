@@ -91,6 +91,17 @@ fn listing_of(entity: &EntityId, head: &Row) -> Option<Listing> {
             status: u8::from(reaction.deleted),
             created: reaction.created,
         }),
+        (EntityKind::Connector, Row::Connector(connector)) => Some(Listing {
+            tenant: connector.name.tenant.clone(),
+            app: String::new(),
+            user: String::new(),
+            status: 0,
+            created: connector.created,
+        }),
+        (EntityKind::Component, Row::Component(component)) => Some(Listing {
+            created: component.touched,
+            ..Listing::default()
+        }),
         _ => None,
     }
 }

@@ -6,6 +6,8 @@
 )]
 
 pub mod cluster;
+pub mod mortal;
+pub mod world;
 
 use std::sync::Arc;
 

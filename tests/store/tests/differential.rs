@@ -160,6 +160,7 @@ impl Side {
                     outcome,
                     evidence_json: String::new(),
                     version: String::new(),
+                    digest: String::new(),
                 })
                 .await
             }

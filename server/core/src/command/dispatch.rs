@@ -53,6 +53,10 @@ pub struct MarkSent {
     pub owner: String,
     /// The attempt that was claimed.
     pub attempt: u32,
+    /// Version of the connector that is about to send; empty where it has none.
+    pub version: String,
+    /// Digest of its component; empty where it is none.
+    pub digest: String,
 }
 
 /// Keeps a claim while the dispatch goes on.
@@ -85,8 +89,10 @@ pub struct SettleDispatch {
     pub outcome: Outcome,
     /// What the host saw leave and come back, as JSON.
     pub evidence_json: String,
-    /// Version of the connector.
+    /// Version of the connector; empty = as the mark has it.
     pub version: String,
+    /// Digest of its component; empty = as the mark has it.
+    pub digest: String,
 }
 
 /// How a dispatch ended, by the host's verdict.
@@ -189,6 +195,7 @@ impl Command for ClaimDispatch {
             outcome: String::new(),
             evidence_json: String::new(),
             error: String::new(),
+            digest: String::new(),
         };
         let number = attempt.number;
         let mut effect = draft.move_effect(&self.key, EffectEvent::Claimed(claim), |effect| {
@@ -236,12 +243,15 @@ impl Command for MarkSent {
         let effect = draft.move_effect(&self.key, EffectEvent::Marked, |effect| {
             if let Some(attempt) = effect.attempts.last_mut() {
                 attempt.sent = Some(now);
+                attempt.by(&self.version, &self.digest);
             }
         })?;
-        draft.journal(
-            &self.run,
-            Note::effect(Kind::EffectSent, &effect, &json!({ "attempt": self.attempt })),
-        )?;
+        let mut payload = json!({ "attempt": self.attempt });
+        if !self.version.is_empty() {
+            payload["connector_version"] = json!(self.version);
+            payload["connector_digest"] = json!(self.digest);
+        }
+        draft.journal(&self.run, Note::effect(Kind::EffectSent, &effect, &payload))?;
         Ok(())
     }
 }
@@ -368,7 +378,10 @@ impl Command for SettleDispatch {
         }
         let failed = matches!(event, EffectEvent::Failed);
         let effect = draft.move_effect(&self.key, event, |effect| {
-            end_attempt(effect, now, name, &error, &self.evidence_json, &self.version);
+            end_attempt(effect, now, name, &error, &self.evidence_json);
+            if let Some(attempt) = effect.attempts.last_mut() {
+                attempt.by(&self.version, &self.digest);
+            }
             effect.fold_refusals();
             if let Outcome::Confirmed {
                 external_ref,
@@ -421,7 +434,7 @@ fn expire(draft: &mut Draft, run: &RunId, key: &EffectKey) -> Result<bool, Refus
         }
         _ => return Ok(false),
     };
-    let effect = draft.move_effect(key, event, |effect| end_attempt(effect, now, "expired", error, "", ""))?;
+    let effect = draft.move_effect(key, event, |effect| end_attempt(effect, now, "expired", error, ""))?;
     draft.journal(
         run,
         Note::effect(kind, &effect, &json!({ "reason": error, "tool": effect.intent.tool })),
@@ -429,13 +442,12 @@ fn expire(draft: &mut Draft, run: &RunId, key: &EffectKey) -> Result<bool, Refus
     Ok(true)
 }
 
-pub(super) fn end_attempt(effect: &mut Effect, now: Time, outcome: &str, error: &str, evidence: &str, version: &str) {
+pub(super) fn end_attempt(effect: &mut Effect, now: Time, outcome: &str, error: &str, evidence: &str) {
     if let Some(attempt) = effect.attempts.last_mut() {
         attempt.ended = Some(now);
         attempt.outcome = outcome.to_owned();
         attempt.error = error.to_owned();
         attempt.evidence_json = evidence.to_owned();
-        attempt.version = version.to_owned();
     }
 }
 

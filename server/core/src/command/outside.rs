@@ -117,7 +117,7 @@ impl Command for RecordAttempt {
             }
         };
         let effect = draft.move_effect(&self.key, event, |effect| {
-            end_attempt(effect, now, outcome, &self.error, "", "");
+            end_attempt(effect, now, outcome, &self.error, "");
         })?;
         let attempt = effect.attempt().map_or(0, |attempt| attempt.number);
         draft.remember(&self.request_id, "RecordDispatchAttempt", String::new());
@@ -205,7 +205,7 @@ impl RecordFinding {
         };
         let doubt = Effect::doubt("its dispatcher is asking the upstream", now);
         draft.move_effect(&self.key, EffectEvent::Unanswered(doubt), |effect| {
-            end_attempt(effect, now, outcome, "", "", "");
+            end_attempt(effect, now, outcome, "", "");
         })?;
         Ok(())
     }

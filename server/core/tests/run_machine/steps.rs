@@ -487,6 +487,8 @@ impl Kept {
                     key: key(e),
                     owner: owner(o),
                     attempt: self.attempt(&key(e), last),
+                    version: "1".into(),
+                    digest: "sha256:1".into(),
                 };
                 let open = self.effect(&key(e)).and_then(|effect| effect.attempt().cloned());
                 if self.ask(&command, &same()).is_ok() {
@@ -569,6 +571,7 @@ impl Kept {
             outcome,
             evidence_json: String::new(),
             version: "1".into(),
+            digest: "sha256:1".into(),
         };
         let held = self.effect(&key(e)).is_some_and(|effect| {
             matches!(effect.state, EffectState::Claimed(_) | EffectState::Sent(_))
