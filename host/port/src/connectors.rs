@@ -16,7 +16,16 @@ pub trait Mark: Send + Sync {
     /// # Errors
     /// [`MarkRefused`]: the caller no longer owns the work, or could not write. Nothing leaves, and the call ends with
     /// [`ConnectorError::MarkRefused`].
-    async fn sent(&self) -> Result<(), MarkRefused>;
+    async fn sent(&self, sender: Sender<'_>) -> Result<(), MarkRefused>;
+}
+
+/// Which component is about to send: the mark remembers it, so that it is asked about its own effect even if the process dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender<'a> {
+    /// The version under which it is deployed.
+    pub version: &'a str,
+    /// `sha256:<hex>`.
+    pub digest: &'a str,
 }
 
 /// Why nothing may leave.
@@ -30,7 +39,7 @@ pub struct Unmarked;
 
 #[async_trait]
 impl Mark for Unmarked {
-    async fn sent(&self) -> Result<(), MarkRefused> {
+    async fn sent(&self, _: Sender<'_>) -> Result<(), MarkRefused> {
         Ok(())
     }
 }

@@ -13,7 +13,9 @@
 
 mod answer;
 mod call;
+mod canary;
 mod connectors;
+mod deploy;
 mod description;
 mod error;
 mod evidence;
@@ -23,7 +25,9 @@ pub mod verdict;
 
 pub use answer::{CompensateAnswer, DispatchAnswer, Doubt, Failure, FailureKind, ObserveAnswer, Receipt, StatusAnswer};
 pub use call::{EffectCall, ObligationCall};
-pub use connectors::{Called, ConnectorInfo, Connectors, Mark, MarkRefused, Unmarked};
+pub use canary::is_canary;
+pub use connectors::{Called, ConnectorInfo, Connectors, Mark, MarkRefused, Sender, Unmarked};
+pub use deploy::{Deployable, Judged, Misfit};
 pub use description::{Asks, Description, HostAsk, Operation, SecretAsk, Semantics, Supports};
 pub use error::ConnectorError;
 pub use evidence::{Evidence, Exchange, Progress};

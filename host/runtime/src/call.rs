@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tape_connector_port::{Broke, BrokeKind, ConnectorError, EffectCall, Evidence, GuestEnd, Mark};
+use tape_connector_port::{Broke, BrokeKind, ConnectorError, EffectCall, Evidence, GuestEnd, Mark, Sender};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span};
@@ -67,7 +67,7 @@ where
     let span = tracing::info_span!(
         "connector_call",
         connector = &*loaded.name,
-        version = loaded.description.version,
+        version = &*loaded.version,
         digest = loaded.digest,
         question = question.name,
         operation = question.effect.map(|effect| effect.operation.as_str()),
@@ -149,8 +149,12 @@ where
         let answer = invoke(&guest, &mut store).await?;
         Ok((answer, guest))
     };
+    let sender = Sender {
+        version: &loaded.version,
+        digest: &loaded.digest,
+    };
     let ended: Result<wasmtime::Result<(W, Guest)>, Elapsed> =
-        timeout_at(deadline, answering_the_gate(call, asked, question.mark)).await;
+        timeout_at(deadline, answering_the_gate(call, asked, question.mark, sender)).await;
     let exceeded = store.data_mut().quota.exceeded.take();
     let evidence = redacted(recorder.seal(), &egress.vault);
     if !tail.is_empty() {
@@ -205,7 +209,12 @@ fn redacted(mut evidence: Evidence, vault: &Vault) -> Evidence {
 }
 
 /// Drives the guest, and answers its one question whether an unsafe request may leave.
-async fn answering_the_gate<T>(guest: impl Future<Output = T>, mut asked: Asked, mark: &dyn Mark) -> T {
+async fn answering_the_gate<T>(
+    guest: impl Future<Output = T>,
+    mut asked: Asked,
+    mark: &dyn Mark,
+    sender: Sender<'_>,
+) -> T {
     let mut guest = pin!(guest);
     loop {
         tokio::select! {
@@ -213,7 +222,7 @@ async fn answering_the_gate<T>(guest: impl Future<Output = T>, mut asked: Asked,
             ended = &mut guest => return ended,
             Some(reply) = asked.recv() => {
                 // If the guest is gone meanwhile, nobody waits for the answer and nothing leaves.
-                reply.send(mark.sent().await).ok();
+                reply.send(mark.sent(sender).await).ok();
             }
         }
     }

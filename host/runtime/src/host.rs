@@ -64,7 +64,7 @@ pub struct HostError(String);
 /// Runs connectors. Cheap to clone; all clones are one host.
 #[derive(Clone)]
 pub struct Host {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What all calls share.
@@ -179,10 +179,6 @@ impl Host {
     pub fn unload(&self, tenant: &str, name: &str) -> bool {
         self.shared.registry.remove(tenant, name)
     }
-
-    fn find(&self, call: &EffectCall, name: &str, version: Option<&str>) -> Result<Arc<Loaded>, ConnectorError> {
-        self.shared.registry.find(&call.tenant, name, version)
-    }
 }
 
 #[async_trait]
@@ -196,11 +192,7 @@ impl Connectors for Host {
     }
 
     fn describe(&self, tenant: &str, name: &str) -> Option<Description> {
-        self.shared
-            .registry
-            .find(tenant, name, None)
-            .ok()
-            .map(|loaded| loaded.description.clone())
+        self.shared.registry.describe(tenant, name)
     }
 
     async fn dispatch(
@@ -210,7 +202,7 @@ impl Connectors for Host {
         call: &EffectCall,
         mark: &dyn Mark,
     ) -> Result<Called<Outcome>, ConnectorError> {
-        let loaded = self.find(call, name, version)?;
+        let loaded = self.find(call, name, version).await?;
         let question = Question {
             name: "dispatch",
             reach: Reach::Change,
@@ -237,7 +229,7 @@ impl Connectors for Host {
         call: &EffectCall,
         reference: &str,
     ) -> Result<Called<StatusAnswer>, ConnectorError> {
-        let loaded = self.find(call, name, version)?;
+        let loaded = self.find(call, name, version).await?;
         supported(&loaded, loaded.description.supports.status_check, "status-check")?;
         let question = Question {
             name: "status-check",
@@ -266,7 +258,7 @@ impl Connectors for Host {
         version: Option<&str>,
         call: &EffectCall,
     ) -> Result<Called<ObserveAnswer>, ConnectorError> {
-        let loaded = self.find(call, name, version)?;
+        let loaded = self.find(call, name, version).await?;
         supported(&loaded, loaded.description.supports.observe, "observe")?;
         let question = Question {
             name: "observe",
@@ -291,7 +283,7 @@ impl Connectors for Host {
         call: &ObligationCall,
         mark: &dyn Mark,
     ) -> Result<Called<CompensateOutcome>, ConnectorError> {
-        let loaded = self.find(&call.effect, name, version)?;
+        let loaded = self.find(&call.effect, name, version).await?;
         supported(&loaded, loaded.description.supports.compensate, "compensate")?;
         let question = Question {
             name: "compensate",
@@ -333,7 +325,7 @@ fn called<T>(loaded: &Loaded, outcome: T, evidence: Evidence) -> Called<T> {
     Called {
         outcome,
         evidence,
-        version: loaded.description.version.clone(),
+        version: loaded.version.to_string(),
         digest: loaded.digest.clone(),
     }
 }

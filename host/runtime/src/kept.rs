@@ -78,6 +78,13 @@ impl Kept {
         drop(dropped);
     }
 
+    /// The version is active again.
+    pub fn revive(&self) {
+        if self.calls_max > 1 {
+            self.lock().get_or_insert_default();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Vec<Idle>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -19,6 +19,7 @@ mod breaker;
 mod cache;
 mod call;
 mod contract;
+mod deploy;
 mod egress;
 mod engine;
 mod evidence;
@@ -40,6 +41,7 @@ mod turns;
 mod wasi;
 
 pub use contract::Preview;
+pub use deploy::{Source, Wanted};
 pub use egress::{BadGrant, Grants, HostGrant, Names, SecretGrant, SystemNames};
 pub use host::{Clock, Host, HostConfig, HostError, SystemClock};
 pub use inspect::{Inspection, inspect};

@@ -71,6 +71,8 @@ pub enum LoadError {
     },
     #[error("connector `{name}` is not trusted: {source}")]
     Untrusted { name: String, source: Untrusted },
+    #[error("limits of connector `{name}`: {problem}")]
+    Limits { name: String, problem: String },
     #[error("the host could not load connector `{name}`: {problem}; try again")]
     Host { name: String, problem: String },
 }
@@ -86,9 +88,23 @@ impl LoadError {
             Self::Describe { .. } => "TAPE-C023",
             Self::Config { .. } => "TAPE-C024",
             Self::Grant { .. } => "TAPE-C025",
-            Self::Limit { .. } => "TAPE-C026",
+            Self::Limit { .. } | Self::Limits { .. } => "TAPE-C026",
             Self::Host { .. } => "TAPE-C027",
             Self::Untrusted { .. } => "TAPE-C060",
+        }
+    }
+
+    /// What of the deployment is wrong; empty where the host itself is.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Name { .. } => "name",
+            Self::NotAComponent { .. } | Self::Contract { .. } | Self::Describe { .. } => "component",
+            Self::Config { .. } => "config_json",
+            Self::Grant { .. } => "grants",
+            Self::Limit { .. } | Self::Limits { .. } => "grants.limits",
+            Self::Untrusted { .. } => "signature",
+            Self::Host { .. } => "",
         }
     }
 }
@@ -129,6 +145,7 @@ pub async fn load(shared: &Shared, deployment: Deployment) -> Result<Loaded, Loa
         lane: shared.lanes.aside(&name),
         name,
         tenant,
+        version: "".into(),
         digest,
         description: nobody_yet(),
         config_json: config.to_string().into(),
@@ -145,6 +162,7 @@ pub async fn load(shared: &Shared, deployment: Deployment) -> Result<Loaded, Loa
         problem,
     })?;
     loaded.description = document.into();
+    loaded.version = loaded.description.version.as_str().into();
     // What happened while it introduced itself is no call.
     loaded.breaker = Breaker::new(shared.clock.now_ms());
     loaded.kept = Kept::new(grants.reuse_calls);

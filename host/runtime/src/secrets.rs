@@ -17,6 +17,11 @@ const CLOSE: &[u8] = b"}}";
 pub trait Secrets: Send + Sync {
     /// The present value of `name`, or None if there is none.
     fn get(&self, name: &str) -> Option<Secret>;
+
+    /// How to give `name` a value, for people.
+    fn cure(&self, name: &str) -> String {
+        format!("give secret {name} a value where this server is started")
+    }
 }
 
 /// A value that does not show itself.

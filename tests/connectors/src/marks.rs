@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use tape_connector_port::{Mark, MarkRefused};
+use tape_connector_port::{Mark, MarkRefused, Sender};
 
 use crate::Upstream;
 
@@ -35,7 +35,7 @@ impl<'a> CountingMark<'a> {
 
 #[async_trait]
 impl Mark for CountingMark<'_> {
-    async fn sent(&self) -> Result<(), MarkRefused> {
+    async fn sent(&self, _: Sender<'_>) -> Result<(), MarkRefused> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.received_before
             .store(self.upstream.received().len(), Ordering::SeqCst);
@@ -48,7 +48,7 @@ pub struct RefusingMark;
 
 #[async_trait]
 impl Mark for RefusingMark {
-    async fn sent(&self) -> Result<(), MarkRefused> {
+    async fn sent(&self, _: Sender<'_>) -> Result<(), MarkRefused> {
         Err(MarkRefused("a newer driver owns this effect".to_owned()))
     }
 }

@@ -214,6 +214,11 @@ impl Policy {
         Ok(())
     }
 
+    /// Whether some request to `origin` may be made.
+    pub fn reaches(&self, origin: &str) -> bool {
+        Target::parse("GET", origin).is_ok_and(|target| self.hosts.iter().any(|rule| rule.pattern.matches(&target)))
+    }
+
     /// The names of all granted secrets.
     pub fn secret_names(&self) -> impl Iterator<Item = &str> {
         self.secrets.iter().map(|rule| rule.name.as_str())
