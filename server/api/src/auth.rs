@@ -182,7 +182,7 @@ impl AuthLayer {
 /// The least role that may call a method; none = anybody, without credentials.
 fn needed(path: &str) -> Option<Role> {
     let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
-    let looks = ["Get", "List", "Subscribe", "Watch"]
+    let looks = ["Get", "List", "Subscribe", "Tail", "Watch"]
         .iter()
         .any(|verb| method.starts_with(verb));
     Some(match service {
@@ -196,9 +196,11 @@ fn needed(path: &str) -> Option<Role> {
             _ if looks => Role::Reader,
             _ => Role::Operator,
         },
+        // Who may look at runs may look at what carries out their effects. The rest deploys.
+        "tape.v1.Connectors" if looks => Role::Reader,
         // The contract's text, as published.
         service if service.starts_with("grpc.reflection.") => Role::Reader,
-        // Reactors and Connectors work for everybody; what is not known needs the most.
+        // Reactors work for everybody; what is not known needs the most.
         _ => Role::Operator,
     })
 }

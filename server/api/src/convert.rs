@@ -2,6 +2,7 @@
 
 pub(crate) mod budget;
 pub(crate) mod calls;
+pub(crate) mod connector;
 pub(crate) mod decision;
 pub(crate) mod effect;
 pub(crate) mod journal;

@@ -80,15 +80,16 @@ pub(crate) fn events(feed: EventFeed, closing: CancellationToken) -> Answers<pb:
 /// Wakes for a reactor elsewhere until the server goes away: one at once, then one whenever there may be work.
 pub(crate) fn wakes(
     due: Vec<(DueKind, watch::Receiver<u64>)>,
+    connectors: watch::Receiver<u64>,
     hub: Arc<WorkerHub>,
     closing: CancellationToken,
 ) -> Answers<pb::Wake> {
     let attached = hub.watch_attached();
-    let wakes = stream::unfold(Some((due, attached, true)), move |state| {
+    let wakes = stream::unfold(Some((due, connectors, attached, true)), move |state| {
         let (hub, closing) = (hub.clone(), closing.clone());
         async move {
-            let (mut due, mut attached, first) = state?;
-            let (mut woken, mut came) = (None, first);
+            let (mut due, mut connectors, mut attached, first) = state?;
+            let (mut woken, mut came, mut changed) = (None, first, first);
             if !first {
                 let any = select_all(due.iter_mut().map(|(_, times)| Box::pin(times.changed())));
                 tokio::select! {
@@ -96,21 +97,24 @@ pub(crate) fn wakes(
                     () = closing.cancelled() => return Some((Err(going_away()), None)),
                     (_, index, _) = any => woken = Some(index),
                     _ = attached.changed() => came = true,
+                    _ = connectors.changed() => changed = true,
                 }
             }
             let mut wake = pb::Wake {
                 kinds: Vec::new(),
                 attached: came || attached.has_changed().unwrap_or_default(),
                 apps: Workers::apps(&*hub),
+                connectors: changed || connectors.has_changed().unwrap_or_default(),
             };
             attached.mark_unchanged();
+            connectors.mark_unchanged();
             for (index, (kind, times)) in due.iter_mut().enumerate() {
                 if woken == Some(index) || times.has_changed().unwrap_or_default() {
                     wake.kinds.push(convert::work::kind_number(*kind).into());
                     times.mark_unchanged();
                 }
             }
-            Some((Ok(wake), Some((due, attached, false))))
+            Some((Ok(wake), Some((due, connectors, attached, false))))
         }
     });
     wakes.boxed()

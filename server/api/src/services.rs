@@ -25,8 +25,9 @@ use std::sync::Arc;
 
 use tape_connector_port::Connectors;
 use tape_core::Time;
+use tape_core::connector::COMPONENT_BYTES_MAX;
 use tape_engine::Engine;
-use tape_port::{Reports, TapeError};
+use tape_port::{ConnectorHost, Reports, TapeError};
 use tape_proto::v1 as pb;
 use tokio_util::sync::CancellationToken;
 use tonic::Extensions;
@@ -42,6 +43,8 @@ use crate::tenancy::{About, Caller, Owners, Tenancy};
 
 /// Largest message that is read: a payload of 4 MiB, several of them in one request, and what surrounds them.
 const DECODED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Components put at the same time.
+const PUTTING_MAX: usize = 2;
 
 /// What a server says about itself.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +87,10 @@ pub(crate) struct Shared {
     pub(crate) remotes: Remotes,
     /// The server goes away: subscriptions end, so that its graceful shutdown does not wait for runs to end.
     pub(crate) closing: CancellationToken,
+    /// Who judges and runs components here; none = none are deployed through this server.
+    pub(crate) host: Option<Arc<dyn ConnectorHost>>,
+    /// Components that are being put: each is in memory as a whole.
+    pub(crate) putting: tokio::sync::Semaphore,
     tenancy: Tenancy,
     owners: Owners,
 }
@@ -110,8 +117,8 @@ impl Cx {
 }
 
 impl Services {
-    /// The services over `engine`. `hub` is the one that the reactors wake workers through; `connectors` and `reports`
-    /// are asked for `Admin.Stats` alone.
+    /// The services over `engine`. `hub` is the one that the reactors wake workers through; `reports` are asked for
+    /// `Admin.Stats` alone. Without `host`, nothing can be deployed through this server.
     #[must_use]
     pub fn new(
         engine: Arc<Engine>,
@@ -120,6 +127,7 @@ impl Services {
         reports: Arc<dyn Reports>,
         info: ServerInfo,
         tenancy: Tenancy,
+        host: Option<Arc<dyn ConnectorHost>>,
     ) -> Self {
         let closing = hub.closing.clone();
         Self {
@@ -131,6 +139,8 @@ impl Services {
                 info,
                 remotes: Remotes::default(),
                 closing,
+                host,
+                putting: tokio::sync::Semaphore::new(PUTTING_MAX),
                 tenancy,
                 owners: Owners::default(),
             }),
@@ -148,15 +158,15 @@ impl Services {
         let admin = pb::admin_server::AdminServer::new(admin::AdminService { cx: cx() });
         let reactors = pb::reactors_server::ReactorsServer::new(reactors::ReactorsService { cx: cx() });
         let workers = pb::workers_server::WorkersServer::new(workers::WorkersService { cx: cx() });
+        let connectors = pb::connectors_server::ConnectorsServer::new(connectors::ConnectorsService { cx: cx() })
+            .max_decoding_message_size(DECODED_BYTES_MAX);
         let (_, health) = tonic_health::server::health_reporter();
         let routes = Routes::default()
             .add_service(tape.max_decoding_message_size(DECODED_BYTES_MAX))
             .add_service(admin.max_decoding_message_size(DECODED_BYTES_MAX))
             .add_service(workers.max_decoding_message_size(DECODED_BYTES_MAX))
             .add_service(reactors.max_decoding_message_size(DECODED_BYTES_MAX))
-            .add_service(pb::connectors_server::ConnectorsServer::new(
-                connectors::ConnectorsService,
-            ))
+            .add_service(connectors.max_encoding_message_size(COMPONENT_BYTES_MAX + DECODED_BYTES_MAX))
             .add_service(health);
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(tape_proto::FILE_DESCRIPTOR_SET)

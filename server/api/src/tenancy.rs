@@ -50,6 +50,8 @@ pub(crate) struct Caller {
     single: bool,
     /// It may change things.
     reads_only: bool,
+    /// Who its credentials say that it is; empty without any.
+    principal: String,
 }
 
 impl Caller {
@@ -70,6 +72,7 @@ impl Caller {
             bound,
             single: tenancy.mode == TenancyMode::Single && !tenancy.own.is_empty(),
             reads_only: grant.is_some_and(|grant| grant.role < crate::auth::Role::Driver),
+            principal: grant.map(|grant| grant.principal.clone()).unwrap_or_default(),
         }
     }
 
@@ -88,6 +91,15 @@ impl Caller {
             format!("Leave {field} empty: the tenant follows from the credentials."),
         )
         .at(field, named))
+    }
+
+    /// Who it is: as its credentials say, or without any as it says itself.
+    pub(crate) fn who(&self, said: String) -> String {
+        if self.principal.is_empty() {
+            said
+        } else {
+            self.principal.clone()
+        }
     }
 
     /// The tenant of sessions and values.

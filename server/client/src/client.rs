@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::stream::{Stream, TryStreamExt};
 use tape_proto::v1 as pb;
 use tape_proto::v1::admin_client::AdminClient;
+use tape_proto::v1::connectors_client::ConnectorsClient;
 use tape_proto::v1::tape_client::TapeClient as Tape;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -37,6 +38,7 @@ pub struct TapeClient {
     url: String,
     tape: Tape<Authorized>,
     admin: AdminClient<Authorized>,
+    connectors: ConnectorsClient<Authorized>,
 }
 
 /// A channel that sends the caller's token with every call.
@@ -118,7 +120,9 @@ impl TapeClient {
         Ok(Self {
             url: url.to_owned(),
             tape: Tape::with_interceptor(channel.clone(), bearer.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
-            admin: AdminClient::with_interceptor(channel, bearer).max_decoding_message_size(ANSWER_BYTES_MAX),
+            admin: AdminClient::with_interceptor(channel.clone(), bearer.clone())
+                .max_decoding_message_size(ANSWER_BYTES_MAX),
+            connectors: ConnectorsClient::with_interceptor(channel, bearer).max_decoding_message_size(ANSWER_BYTES_MAX),
         })
     }
 
@@ -128,6 +132,10 @@ impl TapeClient {
 
     pub(crate) fn admin(&self) -> AdminClient<Authorized> {
         self.admin.clone()
+    }
+
+    pub(crate) fn connectors(&self) -> ConnectorsClient<Authorized> {
+        self.connectors.clone()
     }
 
     /// Where it is connected to.
@@ -433,10 +441,10 @@ fn root_cause(error: &(dyn Error + 'static)) -> String {
     error.to_string()
 }
 
-fn present<T>(operation: &'static str, value: Option<T>) -> Result<T, ClientError> {
+pub(crate) fn present<T>(operation: &'static str, value: Option<T>) -> Result<T, ClientError> {
     value.ok_or_else(|| ClientError::Strange {
         operation,
-        problem: "it has no run".to_owned(),
+        problem: "what it is about is missing".to_owned(),
     })
 }
 

@@ -9,6 +9,7 @@
 //! No generated type leaves this crate: whoever uses it does not know the wire.
 
 mod client;
+mod connector;
 mod dump;
 mod error;
 mod model;
@@ -18,6 +19,10 @@ mod sample;
 
 pub use client::{ConnectOptions, TapeClient};
 pub use error::{ClientError, RefusalKind};
+pub use model::connector::{
+    By, ConnectorCall, ConnectorCalled, ConnectorChange, ConnectorHealth, ConnectorVersion, Granted, PutConnector,
+    PutDone, Question, VersionName,
+};
 pub use model::effect::{Attempt, Compensation, Effect, EffectStatus};
 pub use model::entry::Entry;
 pub use model::obligation::{Obligation, ObligationStatus};

@@ -17,6 +17,7 @@
 //! A call to a worker is made once: whoever asked decides what a lost answer means.
 
 mod convert;
+mod deployments;
 mod tape;
 mod watch;
 mod workers;
@@ -31,8 +32,9 @@ use tape_core::{DueKind, Time};
 use tape_port::TapeError;
 use tape_proto::ERROR_DETAIL_TRAILER;
 use tape_proto::v1::ErrorDetail;
+use tape_proto::v1::connectors_client::ConnectorsClient;
 use tape_proto::v1::reactors_client::ReactorsClient;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 
@@ -63,6 +65,9 @@ pub struct RemoteConfig {
 pub struct RemoteTape {
     config: RemoteConfig,
     reactors: ReactorsClient<Authorized>,
+    connectors: ConnectorsClient<Authorized>,
+    /// How many times the server said that connectors were changed.
+    deployed: watch::Sender<u64>,
     clock: Mutex<ServerClock>,
     woken: BTreeMap<DueKind, Notify>,
     attached: Notify,
@@ -85,7 +90,10 @@ impl RemoteTape {
         let (endpoint, bearer) = endpoint(&config.url, ConnectOptions::from_env()?)?;
         let channel = endpoint.connect_lazy();
         Ok(Self {
-            reactors: ReactorsClient::with_interceptor(channel, bearer).max_decoding_message_size(ANSWER_BYTES_MAX),
+            reactors: ReactorsClient::with_interceptor(channel.clone(), bearer.clone())
+                .max_decoding_message_size(ANSWER_BYTES_MAX),
+            connectors: ConnectorsClient::with_interceptor(channel, bearer),
+            deployed: watch::Sender::new(0),
             config,
             clock: Mutex::new(ServerClock {
                 told: Time::ZERO,

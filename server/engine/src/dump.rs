@@ -189,7 +189,7 @@ fn effect(effect: &Effect) -> Value {
         "attempts": effect.attempts.iter().map(|attempt| json!({
             "number": attempt.number, "owner": attempt.owner, "claimed_at_ms": attempt.claimed.0,
             "sent_at_ms": attempt.sent.map(|at| at.0), "ended_at_ms": attempt.ended.map(|at| at.0),
-            "connector_version": attempt.version, "outcome": attempt.outcome, "error": attempt.error,
+            "connector_version": attempt.version, "connector_digest": attempt.digest, "outcome": attempt.outcome, "error": attempt.error,
             "evidence": embed(&attempt.evidence_json),
         })).collect::<Vec<_>>(),
     })

@@ -110,8 +110,7 @@ fn effect_call(run: &RunId, identity: &RunIdentity, effect: &Effect) -> EffectCa
 
 /// The version that dispatched an effect: it is asked about it, if it is still there.
 fn version(effect: &Effect) -> Option<String> {
-    let versions = effect.attempts.iter().rev().map(|attempt| &attempt.version);
-    versions.into_iter().find(|version| !version.is_empty()).cloned()
+    effect.dispatched_by().map(|attempt| attempt.version.clone())
 }
 
 fn or_null(json: &str) -> String {

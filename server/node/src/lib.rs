@@ -12,6 +12,7 @@ mod census;
 mod clock;
 mod config;
 mod connectors;
+mod follow;
 mod http;
 mod lanes;
 mod node;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tape_api::{AuthLayer, ForeignLayer, ObserveLayer, ServerInfo, Services, Verify, WorkerHub};
 use tape_connector_port::Connectors;
 use tape_engine::{Engine, EngineConfig, Retention};
-use tape_port::Clock as _;
+use tape_port::{Clock as _, ConnectorHost as _, TapeError};
 use tape_reactors::ReportBoard;
 use tape_store::Store;
 use tokio::net::TcpListener;
@@ -20,6 +20,8 @@ use tower_layer::Stack;
 
 use crate::clock::{SystemClock, SystemLuck};
 use crate::config::NodeConfig;
+use crate::connectors::ProcessSecrets;
+use crate::follow::Follower;
 use crate::project::Project;
 use crate::reactors::Crew;
 use crate::{census, connectors, http, lanes, reactions, retention, security, store};
@@ -116,8 +118,10 @@ impl Node {
             None => None,
         };
         let store = store::open(&config.store_url).await?;
-        let connectors: Arc<dyn Connectors> =
-            Arc::new(connectors::host(config.project.as_ref(), config.connector_cache.clone()).await?);
+        let host = connectors::host(config.project.as_ref(), config.connector_cache.clone())?;
+        let secrets = ProcessSecrets::read(config.project.as_ref())?;
+        let declared = connectors::declared(config.project.as_ref(), &host, &secrets).await?;
+        let connectors: Arc<dyn Connectors> = Arc::new(host.clone());
         lanes::show(&connectors);
         let strict_connectors = config.project.as_ref().is_some_and(|project| project.strict_connectors);
         let engine = Arc::new(Engine::new(
@@ -127,6 +131,10 @@ impl Node {
             connectors.clone(),
             EngineConfig { strict_connectors },
         ));
+        let follower = Arc::new(Follower::new(engine.clone(), host, secrets));
+        follower.declare(&declared).await.map_err(|error| undeclared(&error))?;
+        // Calls begin with what is deployed, and not with nothing.
+        follower.catch_up().await;
         let hub = Arc::new(WorkerHub::new(engine.clone()));
         let board = Arc::new(ReportBoard::new());
         let info = ServerInfo {
@@ -141,6 +149,7 @@ impl Node {
             board.clone(),
             info,
             tenancy,
+            Some(follower.clone()),
         );
 
         let (stop, reacting, serving) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
@@ -177,6 +186,14 @@ impl Node {
         reacting.spawn(async move {
             tokio::select! {
                 () = hearing.hear() => {}
+                () = until.cancelled() => {}
+            }
+        });
+        reacting.spawn(follower.run(Vec::new(), stop.clone()));
+        let (collecting, until) = (engine.clone(), stop.clone());
+        reacting.spawn(async move {
+            tokio::select! {
+                () = collecting.collect_components_forever() => {}
                 () = until.cancelled() => {}
             }
         });
@@ -225,6 +242,11 @@ impl Node {
         tracing::info!("stopped");
         failure.map_or(Ok(()), Err)
     }
+}
+
+/// The registry did not take what the project declares.
+fn undeclared(error: &TapeError) -> NodeError {
+    NodeError::Config(format!("tape.connectors cannot be deployed: {error}"))
 }
 
 /// How long the project keeps runs whole.

@@ -20,6 +20,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::SystemLuck;
 use crate::config::ReactorConfig;
+use crate::connectors::ProcessSecrets;
+use crate::follow::Follower;
 use crate::node::NodeError;
 use crate::project::Project;
 use crate::{connectors, lanes};
@@ -53,8 +55,10 @@ pub struct ReactorNodeConfig {
 pub async fn run_reactors(config: ReactorNodeConfig, shutdown: CancellationToken) -> Result<(), NodeError> {
     // Only an error if somebody else installed one: then there is one.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let connectors: Arc<dyn Connectors> =
-        Arc::new(connectors::host(config.project.as_ref(), config.connector_cache.clone()).await?);
+    let host = connectors::host(config.project.as_ref(), config.connector_cache.clone())?;
+    let secrets = ProcessSecrets::read(config.project.as_ref())?;
+    let declared = connectors::declared(config.project.as_ref(), &host, &secrets).await?;
+    let connectors: Arc<dyn Connectors> = Arc::new(host.clone());
     lanes::show(&connectors);
     let reactor_id = format!("reactor-{}", SystemLuck.fresh());
     let remote = RemoteConfig {
@@ -64,6 +68,7 @@ pub async fn run_reactors(config: ReactorNodeConfig, shutdown: CancellationToken
         apps: config.apps,
     };
     let remote = Arc::new(RemoteTape::new(remote).map_err(|error| NodeError::Config(error.to_string()))?);
+    let follower = Arc::new(Follower::new(remote.clone(), host, secrets));
     let board = Arc::new(ReportBoard::new());
     let crew = Crew {
         tape: remote.clone(),
@@ -87,6 +92,7 @@ pub async fn run_reactors(config: ReactorNodeConfig, shutdown: CancellationToken
         let deaf = deaf.clone();
         async move { remote.watch(&kinds, deaf).await }
     });
+    listening.spawn(follower.run(declared, deaf.clone()));
     for (kind, reactor) in &config.reactors {
         if let Some(driver) = crew.driver(*kind, reactor, &reactor_id) {
             reacting.spawn(driver.run(stop.clone()));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tape_connector_port::{Called, ConnectorError, Connectors, Mark, MarkRefused, Outcome as Verdict};
+use tape_connector_port::{Called, ConnectorError, Connectors, Mark, MarkRefused, Outcome as Verdict, Sender};
 use tape_core::command::dispatch::{ClaimDispatch, MarkSent, Outcome, RenewDispatch, SettleDispatch};
 use tape_core::{DueKind, RowKey};
 use tape_port::{DispatchTask, DueItem, DueWork, Tape, TapeError};
@@ -104,9 +104,10 @@ impl Outbox {
                 }
             }
         };
-        let (outcome, evidence_json, version) = match called {
+        let (outcome, evidence_json, version, digest) = match called {
             None => (
                 given_back(mark.begun.load(Ordering::Relaxed)),
+                String::new(),
                 String::new(),
                 String::new(),
             ),
@@ -114,11 +115,12 @@ impl Outbox {
                 outcome,
                 evidence,
                 version,
-                ..
+                digest,
             })) => (
                 verdict(outcome),
                 serde_json::to_string(&evidence).unwrap_or_default(),
                 version,
+                digest,
             ),
             // The claim is somebody else's by now: theirs is the outcome.
             Some(Err(ConnectorError::MarkRefused { .. })) => {
@@ -141,6 +143,7 @@ impl Outbox {
                 },
                 String::new(),
                 String::new(),
+                String::new(),
             ),
         };
         measure::dispatched(&task.connector, Some(&outcome), began.elapsed());
@@ -152,6 +155,7 @@ impl Outbox {
             outcome,
             evidence_json,
             version,
+            digest,
         })
         .await
     }
@@ -200,13 +204,15 @@ struct DurableMark<'a> {
 
 #[async_trait]
 impl Mark for DurableMark<'_> {
-    async fn sent(&self) -> Result<(), MarkRefused> {
+    async fn sent(&self, sender: Sender<'_>) -> Result<(), MarkRefused> {
         self.begun.store(true, Ordering::Relaxed);
         let command = MarkSent {
             run: self.task.run.clone(),
             key: self.task.key.clone(),
             owner: self.outbox.identity.owner.clone(),
             attempt: self.task.attempt,
+            version: sender.version.to_owned(),
+            digest: sender.digest.to_owned(),
         };
         self.outbox
             .tape

@@ -67,7 +67,7 @@ impl Rig {
             store_url: "memory:".into(),
         };
         let reports = Arc::new(ReportBoard::new());
-        let services = Services::new(engine, connectors, hub, reports, info, Tenancy::default());
+        let services = Services::new(engine, connectors, hub, reports, info, Tenancy::default(), None);
         Self {
             routes: services.routes(),
         }

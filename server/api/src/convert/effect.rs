@@ -64,8 +64,7 @@ pub(crate) fn record(run: &RunId, effect: Effect) -> pb::EffectRecord {
         EffectState::Stuck { reason } => reason.clone(),
         _ => effect.attempt().map(|last| last.error.clone()).unwrap_or_default(),
     };
-    let versions = effect.attempts.iter().rev().map(|attempt| &attempt.version);
-    let connector_version = versions.into_iter().find(|version| !version.is_empty()).cloned();
+    let connector_version = effect.dispatched_by().map(|attempt| attempt.version.clone());
     let tries = effect.tries();
     let intent = effect.intent;
     pb::EffectRecord {
@@ -125,5 +124,6 @@ fn attempt(attempt: Attempt) -> pb::EffectAttempt {
         outcome: attempt.outcome,
         evidence_json: attempt.evidence_json,
         error: attempt.error,
+        connector_digest: attempt.digest,
     }
 }

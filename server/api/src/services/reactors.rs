@@ -3,21 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use tape_core::command::dispatch::{ClaimDispatch, MarkSent, Outcome, RenewDispatch, SettleDispatch};
 use tape_core::command::obligation::SettleObligation;
 use tape_core::command::observe::{ClaimCheck, IfAbsent, RecordObservation};
 use tape_core::command::recovery::{ClaimRecovery, NoTaker};
 use tape_core::command::timer::{ClaimTimer, FireTimer, ReleaseTimer};
+use tape_core::connector::{CHUNK_BYTES, ConnectorName};
 use tape_core::effect::EffectState;
 use tape_core::json::{check_name, not_found};
 use tape_core::{DueKind, EffectKey, Refusal, RunId};
-use tape_port::{ClaimCompensation, DueWork, Tape, TapeError, WorkerError};
+use tape_port::{ClaimCompensation, Deployments as _, DueWork, Tape, TapeError, WorkerError};
 use tape_proto::v1 as pb;
 use tonic::{Request, Response, Status};
 
 use super::{Cx, Shared};
 use crate::convert::work::{About, Work};
-use crate::convert::{limit, moment, signed, work};
+use crate::convert::{connector, limit, moment, signed, work};
 use crate::feed::{self, Answers};
 use crate::status;
 
@@ -50,6 +52,8 @@ macro_rules! answered {
         #[tonic::async_trait]
         impl pb::reactors_server::Reactors for ReactorsService {
             type WatchStream = Answers<pb::Wake>;
+            type FollowConnectorsStream = Answers<pb::DeployedConnector>;
+            type FetchComponentStream = Answers<pb::ComponentChunk>;
 
             $(
                 async fn $rpc(&self, request: Request<pb::$asked>) -> Result<Response<pb::$answer>, Status> {
@@ -61,6 +65,22 @@ macro_rules! answered {
             async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
                 let (cx, asked) = self.of(request)?;
                 watch(&cx, &asked).map(Response::new).map_err(status::of)
+            }
+
+            async fn follow_connectors(
+                &self,
+                request: Request<pb::FollowConnectorsRequest>,
+            ) -> Result<Response<Self::FollowConnectorsStream>, Status> {
+                let (cx, asked) = self.of(request)?;
+                follow_connectors(&cx, asked).await.map(Response::new).map_err(status::of)
+            }
+
+            async fn fetch_component(
+                &self,
+                request: Request<pb::FetchComponentRequest>,
+            ) -> Result<Response<Self::FetchComponentStream>, Status> {
+                let (cx, asked) = self.of(request)?;
+                fetch_component(&cx, asked).await.map(Response::new).map_err(status::of)
             }
 
             async fn call_worker(
@@ -93,7 +113,37 @@ fn watch(cx: &Cx, asked: &pb::WatchRequest) -> Result<Answers<pb::Wake>, TapeErr
         return Err(Refusal::invalid("kinds", "[]", "No kind of work is named.", "Name at least one.").into());
     }
     let due = kinds.into_iter().map(|kind| (kind, cx.engine.watch_due(kind)));
-    Ok(feed::wakes(due.collect(), cx.hub.clone(), cx.closing.clone()))
+    let connectors = cx.engine.deployments();
+    Ok(feed::wakes(
+        due.collect(),
+        connectors,
+        cx.hub.clone(),
+        cx.closing.clone(),
+    ))
+}
+
+async fn follow_connectors(
+    cx: &Cx,
+    asked: pb::FollowConnectorsRequest,
+) -> Result<Answers<pb::DeployedConnector>, TapeError> {
+    let known = asked.known.into_iter();
+    let known = known
+        .map(|one| (ConnectorName::new(one.tenant_id, one.name), one.seq))
+        .collect();
+    let changed = cx.engine.deployed_since(&known).await?;
+    Ok(stream::iter(changed.into_iter().map(|deployed| Ok(connector::deployed(deployed)))).boxed())
+}
+
+async fn fetch_component(cx: &Cx, asked: pb::FetchComponentRequest) -> Result<Answers<pb::ComponentChunk>, TapeError> {
+    let name = ConnectorName::new(asked.tenant_id, asked.name);
+    let bytes = cx.engine.component_of(&name, &asked.version).await?;
+    let chunks = (0..bytes.len()).step_by(CHUNK_BYTES).map(move |at| {
+        let end = bytes.len().min(at + CHUNK_BYTES);
+        Ok(pb::ComponentChunk {
+            bytes: bytes[at..end].to_vec(),
+        })
+    });
+    Ok(stream::iter(chunks).boxed())
 }
 
 async fn due(cx: &Cx, asked: pb::DueRequest) -> Result<pb::DueResponse, TapeError> {
@@ -244,6 +294,8 @@ async fn mark_sent(cx: &Cx, asked: pb::MarkSentRequest) -> Result<pb::MarkSentRe
         run: lease.run,
         key,
         owner: lease.owner,
+        version: asked.connector_version,
+        digest: asked.connector_digest,
     };
     cx.engine.mark_sent(command).await?;
     Ok(pb::MarkSentResponse {})
@@ -271,6 +323,7 @@ async fn settle(cx: &Cx, asked: pb::SettleRequest) -> Result<pb::SettleResponse,
                 outcome,
                 evidence_json,
                 version: asked.connector_version,
+                digest: asked.connector_digest,
             };
             tape.settle_dispatch(command).await?;
         }
@@ -332,6 +385,7 @@ async fn release(cx: &Cx, asked: pb::ReleaseRequest) -> Result<pb::ReleaseRespon
                 outcome,
                 evidence_json: String::new(),
                 version: String::new(),
+                digest: String::new(),
             };
             cx.engine.settle_dispatch(command).await?;
         }

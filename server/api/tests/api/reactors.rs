@@ -49,6 +49,8 @@ fn mark_of(task: &DispatchTask, owner: &str) -> MarkSent {
         key: task.key.clone(),
         owner: owner.into(),
         attempt: task.attempt,
+        version: "1.4.0".into(),
+        digest: "sha256:14".into(),
     }
 }
 
@@ -61,6 +63,7 @@ fn settled(task: &DispatchTask, owner: &str, outcome: Outcome) -> SettleDispatch
         outcome,
         evidence_json: r#"{"exchanges":[]}"#.into(),
         version: "1.2.0".into(),
+        digest: "sha256:12".into(),
     }
 }
 

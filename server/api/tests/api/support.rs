@@ -189,6 +189,7 @@ impl TestServer {
             Arc::new(OneReport),
             info,
             Tenancy::default(),
+            Some(Arc::new(TakesAll)),
         );
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");

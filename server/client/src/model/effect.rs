@@ -98,6 +98,10 @@ pub struct Attempt {
     pub error: String,
     /// What was seen to leave and come back.
     pub evidence_json: String,
+    /// The connector's version that made it.
+    pub connector_version: String,
+    /// Digest of that version's component.
+    pub connector_digest: String,
 }
 
 impl From<pb::EffectRecord> for Effect {
@@ -156,6 +160,8 @@ impl From<pb::EffectAttempt> for Attempt {
             outcome: attempt.outcome,
             error: attempt.error,
             evidence_json: attempt.evidence_json,
+            connector_version: attempt.connector_version,
+            connector_digest: attempt.connector_digest,
         }
     }
 }

@@ -82,7 +82,7 @@ impl Tape for RemoteTape {
             0,
         );
         let outcome = Settled::Recovery(pb::RecoveryOutcome { error: command.error });
-        self.settle(lease, outcome, String::new(), String::new()).await
+        self.settle(lease, outcome, String::new(), Default::default()).await
     }
 
     async fn claim_dispatch(&self, command: ClaimDispatch) -> Result<Option<DispatchTask>, TapeError> {
@@ -101,6 +101,8 @@ impl Tape for RemoteTape {
         let key = command.key.0;
         let request = pb::MarkSentRequest {
             lease: self.lease(DueKind::Outbox, &command.run, key, &command.owner, command.attempt),
+            connector_version: command.version,
+            connector_digest: command.digest,
         };
         self.call(request, async |mut it, asked| it.mark_sent(asked).await)
             .await
@@ -122,8 +124,8 @@ impl Tape for RemoteTape {
         let key = command.key.0;
         let lease = self.lease(DueKind::Outbox, &command.run, key, &command.owner, command.attempt);
         let outcome = Settled::Dispatch(convert::dispatched(command.outcome));
-        self.settle(lease, outcome, command.evidence_json, command.version)
-            .await
+        let by = (command.version, command.digest);
+        self.settle(lease, outcome, command.evidence_json, by).await
     }
 
     async fn claim_check(&self, command: ClaimCheck) -> Result<Option<CheckTask>, TapeError> {
@@ -141,7 +143,8 @@ impl Tape for RemoteTape {
         let owner = command.owner.as_ref().unwrap_or(&self.config.reactor_id);
         let lease = self.lease(DueKind::Reconcile, &command.run, command.key.0, owner, 0);
         let outcome = convert::observation(command.observation);
-        self.settle(lease, outcome, command.evidence_json, String::new()).await
+        self.settle(lease, outcome, command.evidence_json, Default::default())
+            .await
     }
 
     async fn claim_compensation(&self, claim: ClaimCompensation) -> Result<Option<CompensationTask>, TapeError> {
@@ -160,7 +163,8 @@ impl Tape for RemoteTape {
         let owner = command.owner.as_ref().unwrap_or(&self.config.reactor_id);
         let lease = self.lease(DueKind::Compensation, &command.run, command.seq.to_string(), owner, 0);
         let outcome = Settled::Compensate(convert::undone(command.outcome));
-        self.settle(lease, outcome, command.evidence_json, String::new()).await
+        self.settle(lease, outcome, command.evidence_json, Default::default())
+            .await
     }
 
     async fn claim_timer(&self, command: ClaimTimer) -> Result<Option<TimerTask>, TapeError> {
@@ -224,12 +228,13 @@ impl RemoteTape {
         lease: Option<pb::WorkLease>,
         outcome: Settled,
         evidence_json: String,
-        connector_version: String,
+        (connector_version, connector_digest): (String, String),
     ) -> Result<(), TapeError> {
         let request = pb::SettleRequest {
             lease,
             evidence_json,
             connector_version,
+            connector_digest,
             outcome: Some(outcome),
         };
         self.call(request, async |mut it, asked| it.settle(asked).await)

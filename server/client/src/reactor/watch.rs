@@ -71,6 +71,9 @@ impl RemoteTape {
             }
             *heard = true;
             *self.apps.lock().unwrap_or_else(PoisonError::into_inner) = wake.apps;
+            if wake.connectors {
+                self.deployed.send_modify(|times| *times += 1);
+            }
             if wake.attached {
                 self.attached.notify_one();
             }
