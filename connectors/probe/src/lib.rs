@@ -28,7 +28,7 @@ impl Connector for Probe {
     }
 
     fn dispatch(effect: Effect) -> DispatchAnswer {
-        match play(&effect.payload) {
+        match play(&effect) {
             Told::Receipt(receipt) => DispatchAnswer::Confirmed(receipt),
             Told::Failure(failure) => DispatchAnswer::Failed(failure),
             other => DispatchAnswer::Unknown(other.doubt()),
@@ -36,7 +36,7 @@ impl Connector for Probe {
     }
 
     fn status_check(effect: Effect, _: String) -> StatusAnswer {
-        match play(&effect.payload) {
+        match play(&effect) {
             Told::Receipt(receipt) => StatusAnswer::Committed(receipt),
             Told::NotCommitted => StatusAnswer::NotCommitted,
             Told::InProgress(retry_after_ms) => StatusAnswer::InProgress(retry_after_ms),
@@ -45,7 +45,7 @@ impl Connector for Probe {
     }
 
     fn observe(effect: Effect) -> ObserveAnswer {
-        match play(&effect.payload) {
+        match play(&effect) {
             Told::Receipt(receipt) => ObserveAnswer::Present(receipt),
             Told::Absent => ObserveAnswer::Absent,
             Told::Duplicate(receipts) => ObserveAnswer::Duplicate(receipts),
@@ -54,7 +54,7 @@ impl Connector for Probe {
     }
 
     fn compensate(obligation: Obligation) -> CompensateAnswer {
-        match play(&obligation.payload) {
+        match play_script(&obligation.payload) {
             Told::Receipt(receipt) => CompensateAnswer::Resolved(receipt),
             Told::Failure(failure) => CompensateAnswer::Failed(failure),
             other => CompensateAnswer::Unknown(other.doubt()),
@@ -81,7 +81,20 @@ impl Told {
     }
 }
 
-fn play(payload: &str) -> Told {
+/// What the effect's payload says; or what the configuration says for every effect, whatever its payload, with the business key
+/// filled in.
+fn play(effect: &Effect) -> Told {
+    let config: serde_json::Value = tape_guest::config().unwrap_or_default();
+    match config.get("always") {
+        None => play_script(&effect.payload),
+        Some(script) => {
+            let key = effect.business_key.as_deref().unwrap_or_default();
+            play_script(&script.to_string().replace("{{business_key}}", key))
+        }
+    }
+}
+
+fn play_script(payload: &str) -> Told {
     let Script { steps, answer } = match tape_guest::payload(payload) {
         Ok(script) => script,
         Err(failure) => return Told::Failure(failure),

@@ -20,6 +20,15 @@ pub struct Deployable {
     pub limits_json: String,
 }
 
+/// Who vouches for a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Vouched {
+    /// These signatures, one on a line; empty = nobody. Where a signature is required, that is not enough.
+    By(String),
+    /// It was judged before: whoever was asked then.
+    Before,
+}
+
 /// A component that the host would take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
@@ -27,6 +36,8 @@ pub struct Judged {
     pub description: Description,
     /// `sha256:<hex>`.
     pub digest: String,
+    /// The key whose signature was verified; empty = none was.
+    pub signed_by: String,
     /// What it asks for and was not granted, or was granted and is not there, in words that name the cure.
     pub missing: Vec<String>,
 }

@@ -6,14 +6,16 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tape_connector_port::{Broke, BrokeKind, ConnectorError, EffectCall, Evidence, GuestEnd, Mark, Sender};
+use tape_connector_port::{
+    Broke, BrokeKind, ConnectorError, EffectCall, Evidence, GuestEnd, Line, Mark, Progress, Sender,
+};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use crate::contract::{Customs, Declare, Guest};
-use crate::egress::{Egress, Reach};
+use crate::egress::{Egress, Notes, Reach};
 use crate::evidence::Recorder;
 use crate::gate::{Asked, gate};
 use crate::host::Shared;
@@ -126,6 +128,7 @@ where
         limits: loaded.limits,
         trace_parent: question.effect.and_then(|effect| effect.trace_parent.clone()),
         deadline: deadline - last_words,
+        notes: notes(shared, loaded, &question),
     });
     let (mut store, guest, calls) = match loaded.kept.take() {
         Some(Instance {
@@ -140,6 +143,7 @@ where
     };
     limit(&mut store, loaded, deadline);
     let tail = store.data().tail.clone();
+    let began = Instant::now();
 
     let call = async {
         let guest = match guest {
@@ -197,7 +201,50 @@ where
         Some(failure) => pass.failed(failure, Instant::now(), shared.clock.now_ms()),
         None => pass.answered(shared.clock.now_ms()),
     }
+    let ended = summary(&end, &evidence, question.effect, began.elapsed());
+    egress.notes.say(shared.clock.now_ms(), "call", ended);
     Ok((end, evidence))
+}
+
+/// Where what is said in the call is kept. What a connector says while it introduces itself is nobody's.
+fn notes(shared: &Shared, loaded: &Loaded, question: &Question<'_>) -> Notes {
+    let Some(effect) = question.effect else {
+        return Notes {
+            lines: Arc::default(),
+            about: Line::default(),
+        };
+    };
+    Notes {
+        lines: shared.lines.of(&loaded.tenant, &loaded.name),
+        about: Line {
+            version: loaded.version.to_string(),
+            run_id: effect.run_id.clone(),
+            key: effect.idempotency_key.clone(),
+            question: question.name.to_owned(),
+            ..Line::default()
+        },
+    }
+}
+
+/// How a call ended, in one line: `wire answered in 12 ms; POST bank:7900/wires 201`.
+fn summary<A>(end: &GuestEnd<A>, evidence: &Evidence, effect: Option<&EffectCall>, took: Duration) -> String {
+    let operation = effect.map_or("", |effect| effect.operation.as_str());
+    let mut text = match end {
+        GuestEnd::Answer(_) => format!("{operation} answered in {} ms", took.as_millis()),
+        GuestEnd::Broke(broke) => format!("{operation} broke after {} ms: {broke}", took.as_millis()),
+    };
+    for exchange in &evidence.exchanges {
+        let outcome = match (exchange.progress, exchange.status) {
+            (Progress::NotSent, _) => "not sent".to_owned(),
+            (_, Some(status)) => status.to_string(),
+            (_, None) => "no answer".to_owned(),
+        };
+        text.push_str(&format!(
+            "; {} {}{} {outcome}",
+            exchange.method, exchange.authority, exchange.path
+        ));
+    }
+    text
 }
 
 /// A path is the guest's text like any other.

@@ -9,10 +9,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tape_connector_port::{ConnectorError, Deployable, EffectCall, Judged, Misfit};
+use tape_connector_artifact::{Signature, Trust, Untrusted};
+use tape_connector_port::{ConnectorError, Deployable, EffectCall, Judged, Misfit, Vouched};
 use url::Url;
 
-use crate::egress::{BadGrant, Grants, Policy};
+use crate::egress::{BadGrant, Grants};
 use crate::host::{Host, Shared};
 use crate::limits::Limits;
 use crate::load::{self, Deployment, LoadError};
@@ -53,11 +54,33 @@ impl Host {
         &self,
         version: &Deployable,
         component: Vec<u8>,
+        vouched: &Vouched,
         secrets: Arc<dyn Secrets>,
     ) -> Result<Judged, Misfit> {
+        let untrusted = |source: Untrusted| {
+            misfit(LoadError::Untrusted {
+                name: version.name.clone(),
+                source,
+            })
+        };
+        // Before anything of it is looked at.
+        let signatures = match vouched {
+            Vouched::By(text) => Some(signatures(text)?),
+            Vouched::Before => None,
+        };
+        let digest = tape_connector_artifact::digest(&component);
+        let signed = match &signatures {
+            Some(signatures) => self.shared.trust.check(&digest, signatures).map_err(untrusted)?,
+            None => None,
+        };
         let deployment = deployment(version, component, secrets).map_err(misfit)?;
         let loaded = load::load(&self.shared, deployment).await.map_err(misfit)?;
+        if let Some(signed) = signed {
+            let description = &loaded.description;
+            Trust::check_name(signed, &description.name, &description.version).map_err(untrusted)?;
+        }
         Ok(Judged {
+            signed_by: signed.map(|signed| signed.key.clone()).unwrap_or_default(),
             missing: missing(&loaded),
             description: loaded.description,
             digest: loaded.digest,
@@ -196,6 +219,21 @@ fn deployment(version: &Deployable, component: Vec<u8>, secrets: Arc<dyn Secrets
         limits,
         secrets,
     })
+}
+
+/// Signatures as they stand in a file beside a component: one on a line.
+fn signatures(text: &str) -> Result<Vec<Signature>, Misfit> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let read = |line: &str| {
+        line.parse::<Signature>().map_err(|error| Misfit {
+            code: "TAPE-C048",
+            field: "signature",
+            message: format!(
+                "the signature cannot be read: {error}; send what `tape connector sign` writes, one on a line"
+            ),
+        })
+    };
+    lines.map(read).collect()
 }
 
 fn document<T: serde::de::DeserializeOwned + Default>(text: &str) -> Result<T, String> {

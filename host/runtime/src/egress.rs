@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tape_connector_port::Line;
 use tokio::time::Instant;
 
 pub use client::{Clients, never_connected};
@@ -23,6 +24,7 @@ pub use resolver::{Names, SystemNames};
 use crate::evidence::Recorder;
 use crate::gate::Gate;
 use crate::limits::Limits;
+use crate::lines::Lines;
 use crate::secrets::Vault;
 
 /// A request as the guest asks for it; secrets still by name.
@@ -76,6 +78,26 @@ pub struct Egress {
     pub trace_parent: Option<String>,
     /// When requests end, a little before the call does, so that the guest can still say what it knows.
     pub deadline: Instant,
+    pub notes: Notes,
+}
+
+/// Where what is said in one call is kept, and what it is about.
+pub struct Notes {
+    pub lines: Arc<Lines>,
+    /// Everything of a line but its time, level and message.
+    pub about: Line,
+}
+
+impl Notes {
+    /// Keeps a line. `message` holds no secret's value any more.
+    pub fn say(&self, at_ms: i64, level: &str, message: String) {
+        self.lines.say(Line {
+            at_ms,
+            level: level.to_owned(),
+            message,
+            ..self.about.clone()
+        });
+    }
 }
 
 impl Egress {

@@ -9,10 +9,10 @@ use tape_connector_artifact::{Signature, Trust};
 use tape_connector_port::verdict::{compensation_verdict, observation_verdict, status_verdict, verdict};
 use tape_connector_port::{
     Called, CompensateOutcome, ConnectorError, ConnectorInfo, ConnectorState, Connectors, Description, Doubt,
-    EffectCall, Evidence, Mark, ObligationCall, ObserveAnswer, Outcome, StatusAnswer, Unmarked,
+    EffectCall, Evidence, Line, Mark, ObligationCall, ObserveAnswer, Outcome, StatusAnswer, Unmarked,
 };
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, broadcast};
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
@@ -22,6 +22,7 @@ use crate::contract::{self, Preview, wit};
 use crate::egress::{Clients, Names, Reach, SystemNames};
 use crate::engine::{self, Ticker};
 use crate::lanes::Lanes;
+use crate::lines::AllLines;
 use crate::load::{self, Deployment, LoadError};
 use crate::registry::{Loaded, Registry};
 use crate::sandbox::Sandbox;
@@ -83,6 +84,7 @@ pub struct Shared {
     pub idle: Arc<Semaphore>,
     pub cache: Option<Arc<CodeCache>>,
     pub trust: Trust,
+    pub lines: AllLines,
     pub registry: Registry,
 }
 
@@ -126,6 +128,7 @@ impl Host {
             idle: Arc::new(Semaphore::new(engine::IDLE_MAX as usize)),
             cache,
             trust: config.trust,
+            lines: AllLines::default(),
             registry: Registry::default(),
         };
         Ok(Self {
@@ -173,6 +176,12 @@ impl Host {
         );
         self.shared.registry.put(loaded);
         Ok(info)
+    }
+
+    /// What a connector said lately and how its calls ended, at most `limit` lines; and what comes after them.
+    #[must_use]
+    pub fn tail(&self, tenant: &str, name: &str, limit: usize) -> (Vec<Line>, broadcast::Receiver<Line>) {
+        self.shared.lines.of(tenant, name).tail(limit)
     }
 
     /// Takes a connector away; whether there was one.

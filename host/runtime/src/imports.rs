@@ -73,6 +73,12 @@ impl log::Host for Sandbox {
             .map(|(name, value)| format!("{}={}", shown(name), shown(value)))
             .collect();
         let fields = fields.join(" ");
+        let said = if fields.is_empty() {
+            message.clone()
+        } else {
+            format!("{message} {fields}")
+        };
+        self.egress.notes.say(self.clock.now_ms(), name_of(level), said);
         match level {
             log::Level::Trace => tracing::trace!(target: "tape::connector", fields, "{message}"),
             log::Level::Debug => tracing::debug!(target: "tape::connector", fields, "{message}"),
@@ -81,6 +87,16 @@ impl log::Host for Sandbox {
             log::Level::Error => tracing::error!(target: "tape::connector", fields, "{message}"),
         }
         Ok(())
+    }
+}
+
+fn name_of(level: log::Level) -> &'static str {
+    match level {
+        log::Level::Trace => "trace",
+        log::Level::Debug => "debug",
+        log::Level::Info => "info",
+        log::Level::Warn => "warn",
+        log::Level::Error => "error",
     }
 }
 

@@ -30,6 +30,7 @@ mod inspect;
 mod kept;
 mod lanes;
 mod limits;
+mod lines;
 mod load;
 mod output;
 mod rate;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use futures_util::future::select_all;
 use futures_util::stream::{self, Stream, StreamExt};
+use tape_connector_port::Line;
 use tape_core::{DueKind, RunId};
 use tape_engine::{EventFeed, RunFeed, ValueFeed};
 use tape_port::Workers;
 use tape_proto::v1 as pb;
-use tokio::sync::watch;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
@@ -118,6 +120,28 @@ pub(crate) fn wakes(
         }
     });
     wakes.boxed()
+}
+
+/// What a connector says from now on, until the server goes away. A slow listener loses lines, and is told how many.
+pub(crate) fn lines(news: broadcast::Receiver<Line>, closing: CancellationToken) -> Answers<pb::ConnectorLine> {
+    let lines = stream::unfold(Some((news, 0)), move |state| {
+        let closing = closing.clone();
+        async move {
+            let (mut news, mut lost) = state?;
+            loop {
+                tokio::select! {
+                    biased;
+                    () = closing.cancelled() => return Some((Err(going_away()), None)),
+                    next = news.recv() => match next {
+                        Ok(line) => return Some((Ok(convert::connector::line(line, lost)), Some((news, 0)))),
+                        Err(RecvError::Lagged(missed)) => lost += missed,
+                        Err(RecvError::Closed) => return None,
+                    },
+                }
+            }
+        }
+    });
+    lines.boxed()
 }
 
 fn going_away() -> Status {

@@ -73,7 +73,7 @@ enum Command {
     Resolve(resolve::Args),
     /// Bring the store's schema up to date, or show what that would do
     Migrate(migrate::Args),
-    /// Make, build, test, inspect and call connectors
+    /// Make, build, test and call connectors; deploy and swap them in the running server
     #[command(subcommand)]
     Connector(connector::Command),
     /// How fast durable steps are here, beside what the disk and SQLite can do at all

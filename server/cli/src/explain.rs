@@ -72,8 +72,8 @@ pub const ALL: &[Explanation] = &[
     about(
         "TAPE-C001",
         "no connector of that name is deployed",
-        "An effect names a connector that this server has not loaded.",
-        "Add it under tape.connectors in tape.yaml, or correct the name; the error names the nearest one. Effects that wait for it go on by themselves.",
+        "An effect names a connector of which no version is active for its tenant.",
+        "Put and activate it (`tape connector put --activate`), add it under tape.connectors in tape.yaml, or correct the name; the error names the nearest one. Effects that wait for it go on by themselves.",
     ),
     about(
         "TAPE-C002",
@@ -152,6 +152,60 @@ pub const ALL: &[Explanation] = &[
         "the host could not load the connector",
         "The host itself failed while it compiled or checked the component.",
         "Try again; if it stays so, the server's log has the reason.",
+    ),
+    about(
+        "TAPE-C040",
+        "there is no such connector, or no such version of it",
+        "The name or the version is not among those that are deployed for the tenant.",
+        "`tape connector list --all` shows all of them; the error names the nearest one, or the newest versions. Put it with `tape connector put`.",
+    ),
+    about(
+        "TAPE-C041",
+        "the version exists with other content",
+        "A version of a connector is its bytes for ever: what it dispatched is asked about under its name. These bytes, this configuration or these grants are others.",
+        "Raise the version in the connector's description, or put it under another one (--as VERSION, or --again to name it after its digest). Configuration and grants are changed by `tape connector grant`.",
+    ),
+    about(
+        "TAPE-C042",
+        "calls cannot be directed like that",
+        "A share of the calls was to be given while no other version is active to keep the rest; or there is nothing to go back to; or nothing is active.",
+        "Activate the version for all calls: tape connector activate NAME VERSION.",
+    ),
+    about(
+        "TAPE-C043",
+        "the version is in use",
+        "It is active; or effects that it dispatched are not settled, and it is asked about them.",
+        "Activate another version first, or wait until its effects are settled. With --force the active version is asked about them.",
+    ),
+    about(
+        "TAPE-C044",
+        "the connector has too many versions",
+        "Of one connector 100 versions are kept.",
+        "Remove those that nobody needs any more: tape connector list NAME --all, tape connector remove NAME VERSION.",
+    ),
+    about(
+        "TAPE-C045",
+        "the component did not arrive as it was sent",
+        "Its bytes hash to another digest than the one that was named, stopped coming, or were collected while they were written.",
+        "Put it again. If it stays so, the file was changed since its digest was taken.",
+    ),
+    about(
+        "TAPE-C046",
+        "the component is too large, or others are in the way",
+        "A component has at most 64 MiB, and two are put at the same time at most, because each is in memory as a whole.",
+        "Build it in release mode and without debug information; put it again when the others are done.",
+    ),
+    about(
+        "TAPE-C047",
+        "that cannot be the name of a version",
+        "Versions are named by letters, digits and the characters . + - _, at most 64 bytes.",
+        "Name it as semver does: 1.4.0, or 1.4.0-rc.1.",
+    ),
+    about(
+        "TAPE-C048",
+        "the signature cannot be read",
+        "The component came with a signature that is not written as `tape connector sign` writes it.",
+        "Send the file that `tape connector sign` made, unchanged; or put the component without it.",
     ),
     about(
         "TAPE-C060",

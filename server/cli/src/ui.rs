@@ -153,6 +153,13 @@ pub fn age(ms: i64) -> String {
     }
 }
 
+/// A moment for people, to the millisecond, UTC; the day too unless it is left out.
+#[must_use]
+pub fn moment(ms: i64, with_day: bool) -> String {
+    let format = if with_day { "%Y-%m-%d %H:%M:%S" } else { "%H:%M:%S%.3f" };
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| at.strftime(format).to_string())
+}
+
 /// A run's or effect's status in its colour.
 #[must_use]
 pub fn status(name: &str) -> String {
@@ -174,6 +181,12 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["a".to_owned(), "long".to_owned()], ["bbb".to_owned(), "x".to_owned()]];
         assert_eq!(table(["c", "d"], &rows), "c    d\na    long\nbbb  x");
+    }
+
+    #[test]
+    fn moments_are_in_utc() {
+        assert_eq!(moment(1_700_000_000_123, false), "22:13:20.123");
+        assert_eq!(moment(1_700_000_000_123, true), "2023-11-14 22:13:20");
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Connectors: put, activate, roll back, grant, remove, look, call.
 
-use futures_util::stream;
+use futures_util::stream::{self, Stream, TryStreamExt as _};
 use tape_proto::v1 as pb;
 use tonic::Request;
 
 use crate::client::{TapeClient, present};
 use crate::error::ClientError;
 use crate::model::connector::{
-    By, ConnectorCall, ConnectorCalled, ConnectorChange, ConnectorVersion, Granted, PutConnector, PutDone, Question,
-    VersionName, grants_of,
+    By, ConnectorCall, ConnectorCalled, ConnectorChange, ConnectorLine, ConnectorVersion, Granted, PutConnector,
+    PutDone, Question, VersionName, grants_of,
 };
 
 /// Bytes of a component in one message.
@@ -29,6 +29,7 @@ impl TapeClient {
             config_json: put.config_json,
             grants: put.grants.as_ref().map(grants_of),
             activate: put.activate,
+            signature: put.signature.into_bytes(),
             rename: put.rename,
             who: put.by.who,
             reason: put.by.reason,
@@ -189,6 +190,27 @@ impl TapeClient {
         };
         let answer = self.connectors().list_connector_changes(request).await?.into_inner();
         Ok(answer.changes.into_iter().map(ConnectorChange::from).collect())
+    }
+
+    /// What a connector said in the server's process: the last lines (`limit` at most, 0 = 100), and with `follow` what comes.
+    ///
+    /// # Errors
+    /// NOT_FOUND. The stream's own error, if it has one, is its last item.
+    pub async fn tail_connector(
+        &self,
+        tenant: &str,
+        name: &str,
+        limit: i32,
+        follow: bool,
+    ) -> Result<impl Stream<Item = Result<ConnectorLine, ClientError>> + Send + Unpin + use<>, ClientError> {
+        let request = pb::TailConnectorRequest {
+            tenant_id: tenant.to_owned(),
+            name: name.to_owned(),
+            limit,
+            follow,
+        };
+        let lines = self.connectors().tail_connector(request).await?.into_inner();
+        Ok(lines.map_ok(ConnectorLine::from).map_err(ClientError::from))
     }
 
     /// One call by hand, in the server's process. What it does is real.

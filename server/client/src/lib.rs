@@ -20,8 +20,8 @@ mod sample;
 pub use client::{ConnectOptions, TapeClient};
 pub use error::{ClientError, RefusalKind};
 pub use model::connector::{
-    By, ConnectorCall, ConnectorCalled, ConnectorChange, ConnectorHealth, ConnectorVersion, Granted, PutConnector,
-    PutDone, Question, VersionName,
+    By, ConnectorCall, ConnectorCalled, ConnectorChange, ConnectorHealth, ConnectorLine, ConnectorVersion, Granted,
+    PutConnector, PutDone, Question, VersionName,
 };
 pub use model::effect::{Attempt, Compensation, Effect, EffectStatus};
 pub use model::entry::Entry;

@@ -34,7 +34,8 @@ use tape_proto::ERROR_DETAIL_TRAILER;
 use tape_proto::v1::ErrorDetail;
 use tape_proto::v1::connectors_client::ConnectorsClient;
 use tape_proto::v1::reactors_client::ReactorsClient;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
+use tokio::sync::watch::Sender;
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 
@@ -67,7 +68,7 @@ pub struct RemoteTape {
     reactors: ReactorsClient<Authorized>,
     connectors: ConnectorsClient<Authorized>,
     /// How many times the server said that connectors were changed.
-    deployed: watch::Sender<u64>,
+    deployed: Sender<u64>,
     clock: Mutex<ServerClock>,
     woken: BTreeMap<DueKind, Notify>,
     attached: Notify,
@@ -93,7 +94,7 @@ impl RemoteTape {
             reactors: ReactorsClient::with_interceptor(channel.clone(), bearer.clone())
                 .max_decoding_message_size(ANSWER_BYTES_MAX),
             connectors: ConnectorsClient::with_interceptor(channel, bearer),
-            deployed: watch::Sender::new(0),
+            deployed: Sender::new(0),
             config,
             clock: Mutex::new(ServerClock {
                 told: Time::ZERO,

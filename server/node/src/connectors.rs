@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::json;
-use tape_connector_port::{Deployable, Misfit};
+use tape_connector_port::{Deployable, Misfit, Vouched};
 use tape_core::Time;
 use tape_core::command::connector::{By, PutVersion, Taken};
 use tape_core::connector::{ConnectorName, ConnectorVersion, digest_of};
@@ -37,6 +37,7 @@ pub(crate) fn host(project: Option<&Project>, cache_dir: Option<PathBuf>) -> Res
     let config = HostConfig {
         calls_max: CALLS_MAX,
         tenant_calls_max: tenant_calls_max(project),
+        trust: project.map(|project| project.trust.clone()).unwrap_or_default(),
         clock: Arc::new(WallClock),
         cache_dir,
         ..HostConfig::default()
@@ -99,8 +100,14 @@ pub(crate) async fn declaration(
         grants_json: text(serde_json::to_string(&connector.grants))?,
         limits_json: text(serde_json::to_string(&connector.limits))?,
     };
+    let vouched = Vouched::By(signatures(project, &name.name, connector)?);
     let judged = host
-        .judge(&deployable, component.clone(), secrets.of(&name.tenant, &name.name))
+        .judge(
+            &deployable,
+            component.clone(),
+            &vouched,
+            secrets.of(&name.tenant, &name.name),
+        )
         .await
         .map_err(|Misfit { code, message, .. }| NodeError::Connector { code, problem: message })?;
     let version = &judged.description.version;
@@ -131,7 +138,7 @@ pub(crate) async fn declaration(
             limits_json: deployable.limits_json,
             put_at: Time::ZERO,
             put_by: DECLARED_BY.to_owned(),
-            signed_by: String::new(),
+            signed_by: judged.signed_by,
         },
         name,
         taken: Taken::Rename,
@@ -143,6 +150,19 @@ pub(crate) async fn declaration(
         },
     };
     Ok(Declared { put, component })
+}
+
+/// Who vouches for a component: what stands in the file beside it, one signature on a line.
+fn signatures(project: &Project, name: &str, connector: &Connector) -> Result<String, NodeError> {
+    let path = project.root.join(format!("{}.sig", connector.source));
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(NodeError::Config(format!(
+            "the signature of connector {name:?}, {:?}, cannot be read ({error}); make it readable, or delete it",
+            path.display()
+        ))),
+    }
 }
 
 /// The values of secrets: those that the project's file gives to a connector of its own tenant, and for all others the environment,

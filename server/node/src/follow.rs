@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tape_connector_port::{Deployable, Judged, Misfit};
+use tape_connector_port::{Deployable, Judged, Line, Misfit, Vouched};
 use tape_core::connector::{Connector, ConnectorName, ConnectorVersion, Deployed};
 use tape_host::{Host, Source, Wanted};
 use tape_port::{ConnectorHost, Deployments, TapeError};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, broadcast};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -152,9 +152,13 @@ impl Follower {
 
 #[async_trait]
 impl ConnectorHost for Follower {
-    async fn judge(&self, version: &Deployable, component: Vec<u8>) -> Result<Judged, Misfit> {
+    async fn judge(&self, version: &Deployable, component: Vec<u8>, vouched: &Vouched) -> Result<Judged, Misfit> {
         let secrets = self.secrets.of(&version.tenant, &version.name);
-        self.host.judge(version, component, secrets).await
+        self.host.judge(version, component, vouched, secrets).await
+    }
+
+    fn tail(&self, name: &ConnectorName, limit: usize) -> (Vec<Line>, broadcast::Receiver<Line>) {
+        self.host.tail(&name.tenant, &name.name, limit)
     }
 
     async fn catch_up(&self) {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use tape_connector_port::{Deployable, Judged, Misfit};
+use tape_connector_port::{Deployable, Judged, Line, Misfit, Vouched};
 use tape_core::command::connector::{PutDone, PutVersion};
 use tape_core::connector::{ConnectorName, Deployed};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::TapeError;
 
@@ -43,7 +43,10 @@ pub trait ConnectorHost: Send + Sync {
     ///
     /// # Errors
     /// [`Misfit`] names what is wrong.
-    async fn judge(&self, version: &Deployable, component: Vec<u8>) -> Result<Judged, Misfit>;
+    async fn judge(&self, version: &Deployable, component: Vec<u8>, vouched: &Vouched) -> Result<Judged, Misfit>;
+
+    /// What a connector said lately in this process and how its calls ended, at most `limit` lines; and what comes after them.
+    fn tail(&self, name: &ConnectorName, limit: usize) -> (Vec<Line>, broadcast::Receiver<Line>);
 
     /// Returns once this host calls what is deployed now, or has found out that it cannot.
     async fn catch_up(&self);

@@ -135,6 +135,7 @@ impl Outbox {
                 },
                 String::new(),
                 String::new(),
+                String::new(),
             ),
             Some(Err(error)) => (
                 Outcome::NothingSent {

@@ -102,11 +102,8 @@ impl Reconciler {
             }
         }
         let name = &task.connector;
-        let supports = self
-            .connectors
-            .describe(&call.tenant, name)
-            .map(|description| description.supports);
-        if supports.as_ref().is_some_and(|supports| supports.status_check) {
+        // The version that dispatched it answers, which may support what the active one does not.
+        if !name.is_empty() {
             let ask = || self.connectors.status_check(name, version, call, reference);
             match self.patiently(ask).await? {
                 Ok(called) => match status(called.outcome) {
@@ -116,12 +113,12 @@ impl Reconciler {
                     } => reasons.push(reason),
                     settled => return Ok((settled, Some(called.evidence))),
                 },
+                Err(ConnectorError::Unsupported { .. } | ConnectorError::Unknown { .. }) => {}
                 Err(error) => reasons.push(error.to_string()),
             }
-        }
-        if supports.as_ref().is_some_and(|supports| supports.observe) {
             match self.patiently(|| self.connectors.observe(name, version, call)).await? {
                 Ok(called) => return Ok((observed(called.outcome), Some(called.evidence))),
+                Err(ConnectorError::Unsupported { .. } | ConnectorError::Unknown { .. }) => {}
                 Err(error) => reasons.push(error.to_string()),
             }
         }

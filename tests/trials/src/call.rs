@@ -5,6 +5,7 @@ use std::time::Duration;
 use prost::Message as _;
 use tape_proto::v1::ErrorDetail;
 use tape_proto::v1::admin_client::AdminClient;
+use tape_proto::v1::connectors_client::ConnectorsClient;
 use tape_proto::v1::tape_client::TapeClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
@@ -62,6 +63,8 @@ pub struct Caller {
     pub tape: TapeClient<Channel>,
     /// The operators' service.
     pub admin: AdminClient<Channel>,
+    /// The deployers' service.
+    pub connectors: ConnectorsClient<Channel>,
 }
 
 impl Caller {
@@ -80,7 +83,8 @@ impl Caller {
         Self {
             address: address.to_owned(),
             tape: TapeClient::new(channel.clone()),
-            admin: AdminClient::new(channel).max_decoding_message_size(64 << 20),
+            admin: AdminClient::new(channel.clone()).max_decoding_message_size(64 << 20),
+            connectors: ConnectorsClient::new(channel),
         }
     }
 
@@ -90,7 +94,20 @@ impl Caller {
     /// Never: the address was one.
     #[must_use]
     pub fn following(&self) -> TapeClient<Channel> {
+        TapeClient::new(self.silent())
+    }
+
+    /// The same for what connectors say.
+    ///
+    /// # Panics
+    /// Never: the address was one.
+    #[must_use]
+    pub fn listening(&self) -> ConnectorsClient<Channel> {
+        ConnectorsClient::new(self.silent())
+    }
+
+    fn silent(&self) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).expect("an address");
-        TapeClient::new(endpoint.connect_timeout(Duration::from_secs(2)).connect_lazy())
+        endpoint.connect_timeout(Duration::from_secs(2)).connect_lazy()
     }
 }

@@ -45,6 +45,12 @@ pub fn rounds(few: u64) -> u64 {
     number("TAPE_TRIAL_ROUNDS").unwrap_or(few)
 }
 
+/// How many swaps a trial of connectors has: `TAPE_TRIAL_SWAPS`, or else `few`.
+#[must_use]
+pub fn swaps(few: u64) -> u64 {
+    number("TAPE_TRIAL_SWAPS").unwrap_or(few)
+}
+
 /// The seed of a trial: `TAPE_TRIAL_SEED`, or one that nobody chose. Print it.
 #[must_use]
 pub fn seed() -> u64 {

@@ -1,7 +1,7 @@
 //! Deployed connectors. What they may do is the host's own document inside, and a message on the wire.
 
 use serde_json::{Map, Value, json};
-use tape_connector_port::{ConnectorState, EffectCall};
+use tape_connector_port::{ConnectorState, EffectCall, Line};
 use tape_core::connector::{Connector, ConnectorVersion, Deployed};
 use tape_core::{Entry, Refusal};
 use tape_proto::v1 as pb;
@@ -88,6 +88,20 @@ pub(crate) fn change(entry: Entry) -> pb::ConnectorChange {
     }
 }
 
+/// A line, and how many were lost before it.
+pub(crate) fn line(line: Line, lost: u64) -> pb::ConnectorLine {
+    pb::ConnectorLine {
+        at_ms: line.at_ms,
+        version: line.version,
+        level: line.level,
+        message: line.message,
+        run_id: line.run_id,
+        effect_key: line.key,
+        question: line.question,
+        lost: signed(lost),
+    }
+}
+
 /// What the host reads: grants and limits.
 ///
 /// # Errors
@@ -108,11 +122,14 @@ pub(crate) fn documents(grants: &pb::ConnectorGrants) -> Result<(String, String)
         })
     };
     let secret = |secret: &pb::SecretGrant| json!({ "name": secret.name, "hosts": secret.hosts });
-    let document = json!({
+    let mut document = json!({
         "hosts": grants.hosts.iter().map(host).collect::<Vec<_>>(),
         "methods": grants.methods,
         "secrets": grants.secrets.iter().map(secret).collect::<Vec<_>>(),
     });
+    if grants.reuse_calls > 0 {
+        document["reuse_calls"] = grants.reuse_calls.into();
+    }
     let asked = grants.limits.clone().unwrap_or_default();
     let mut limits = Map::new();
     for (field, number) in [
@@ -133,7 +150,7 @@ pub(crate) fn documents(grants: &pb::ConnectorGrants) -> Result<(String, String)
                 "Send a number from 1 up; 0 means the server's own limit.",
             ));
         }
-        if number > 0 {
+        if number > 0 && field != "reuse_calls" {
             limits.insert(field.to_owned(), number.into());
         }
     }
@@ -187,7 +204,9 @@ fn grants(version: &ConnectorVersion) -> pb::ConnectorGrants {
             concurrent_calls: small("concurrent_calls"),
             calls_per_s: small("calls_per_s"),
         }),
-        reuse_calls: small("reuse_calls"),
+        reuse_calls: grants["reuse_calls"]
+            .as_i64()
+            .map_or(0, |calls| i32::try_from(calls).unwrap_or(i32::MAX)),
     }
 }
 

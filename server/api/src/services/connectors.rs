@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 use tape_connector_port::{
     Called, CompensateOutcome, Deployable, Judged, Misfit, ObligationCall, ObserveAnswer, Outcome, Receipt,
-    StatusAnswer, Unmarked,
+    StatusAnswer, Unmarked, Vouched,
 };
 use tape_core::command::connector::{ActivateVersion, By, GrantVersion, PutVersion, RemoveVersion, Rollback, Taken};
 use tape_core::connector::{
@@ -26,6 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Cx, Shared};
 use crate::convert::{connector as convert, limit};
+use crate::feed::{self, Answers};
 use crate::status;
 
 /// How long the next part of a component is waited for.
@@ -46,6 +48,18 @@ macro_rules! answered {
     ($($rpc:ident($asked:ident) -> $answer:ident;)*) => {
         #[tonic::async_trait]
         impl pb::connectors_server::Connectors for ConnectorsService {
+            type TailConnectorStream = Answers<pb::ConnectorLine>;
+
+            async fn tail_connector(
+                &self,
+                request: Request<pb::TailConnectorRequest>,
+            ) -> Result<Response<Self::TailConnectorStream>, Status> {
+                let (metadata, extensions, asked) = request.into_parts();
+                let cx = self.cx.of(&metadata, &extensions);
+                let Some(host) = cx.host.clone() else { return Err(status::unserved(WHAT)) };
+                tail_connector(&cx, &*host, asked).await.map(Response::new).map_err(status::of)
+            }
+
             $(
                 async fn $rpc(&self, request: Request<pb::$asked>) -> Result<Response<pb::$answer>, Status> {
                     let (metadata, extensions, asked) = request.into_parts();
@@ -115,9 +129,7 @@ async fn put(
     if !header.digest.is_empty() && header.digest != digest {
         return Err(other_bytes(&header.digest, &digest).into());
     }
-    if !header.signature.is_empty() || !header.signed_by.is_empty() {
-        return Err(no_keys(&header.signed_by).into());
-    }
+    let vouched = String::from_utf8(header.signature).map_err(|_| unreadable_signature())?;
     // What is not said is as in the version that is active.
     let before = main_version(cx, &name).await?.unwrap_or_default();
     let (grants_json, limits_json) = match &header.grants {
@@ -139,9 +151,12 @@ async fn put(
         limits_json: limits_json.clone(),
     };
     let Judged {
-        description, missing, ..
+        description,
+        missing,
+        signed_by,
+        ..
     } = host
-        .judge(&wanted, component.clone())
+        .judge(&wanted, component.clone(), &Vouched::By(vouched))
         .await
         .map_err(|error| misfit(&error))?;
     let by = By {
@@ -165,7 +180,7 @@ async fn put(
             limits_json,
             put_at: Time::ZERO,
             put_by: by.who.clone(),
-            signed_by: String::new(),
+            signed_by,
         },
         taken: if header.rename { Taken::Rename } else { Taken::Refuse },
         activate: header.activate,
@@ -291,7 +306,10 @@ async fn grant(cx: &Cx, host: &dyn ConnectorHost, asked: pb::GrantRequest) -> Re
         limits_json: limits_json.clone().unwrap_or(before.limits_json),
     };
     let component = cx.engine.component(&before.digest).await?;
-    let judged = host.judge(&wanted, component).await.map_err(|error| misfit(&error))?;
+    let judged = host
+        .judge(&wanted, component, &Vouched::Before)
+        .await
+        .map_err(|error| misfit(&error))?;
     let command = GrantVersion {
         name,
         version: before.version,
@@ -350,6 +368,24 @@ async fn list_connector_changes(
     })
 }
 
+async fn tail_connector(
+    cx: &Cx,
+    host: &dyn ConnectorHost,
+    asked: pb::TailConnectorRequest,
+) -> Result<Answers<pb::ConnectorLine>, TapeError> {
+    let name = named(cx, &asked.tenant_id, asked.name)?;
+    // One that is not there says nothing, and the caller should know.
+    cx.engine.connector(&name).await?;
+    let most = limit(asked.limit.into(), 100, 1_000) as usize;
+    let (kept, news) = host.tail(&name, most);
+    let kept = stream::iter(kept.into_iter().map(|line| Ok(convert::line(line, 0))));
+    if asked.follow {
+        Ok(kept.chain(feed::lines(news, cx.closing.clone())).boxed())
+    } else {
+        Ok(kept.boxed())
+    }
+}
+
 /// How a call by hand ended, as the wire has it.
 struct Ended {
     verdict: &'static str,
@@ -374,7 +410,7 @@ impl Ended {
 
 async fn call_connector(
     cx: &Cx,
-    _: &dyn ConnectorHost,
+    host: &dyn ConnectorHost,
     asked: pb::CallConnectorRequest,
 ) -> Result<pb::CallConnectorResponse, TapeError> {
     use pb::call_connector_request::Call;
@@ -382,14 +418,17 @@ async fn call_connector(
     // One that is not there is refused by name, and not answered by another.
     let (_, version) = one_version(cx, &name, &asked.version).await?;
     let version = (!asked.version.is_empty()).then_some(version.version.as_str());
-    let effect = |effect: Option<pb::EffectForConnector>| {
+    let mut key = String::new();
+    let mut effect = |effect: Option<pb::EffectForConnector>| {
         let mut effect = effect.unwrap_or_default();
         if effect.idempotency_key.is_empty() {
             effect.idempotency_key = format!("by-hand-{}", cx.engine.fresh());
         }
+        key.clone_from(&effect.idempotency_key);
         check_payload("payload_json", &effect.payload_json)?;
         Ok::<_, Refusal>(convert::call(effect, &name.tenant))
     };
+    let (_, mut said) = host.tail(&name, 0);
     let (it, began) = (&cx.connectors, cx.engine.now());
     let ended = match asked.call {
         Some(Call::Dispatch(call)) => {
@@ -443,12 +482,19 @@ async fn call_connector(
         }
     };
     let duration_ms = cx.engine.now().since(began);
+    let mut logs = Vec::new();
+    while let Ok(line) = said.try_recv() {
+        // Others may have been called meanwhile.
+        if line.key == key && line.level != "call" {
+            logs.push(format!("{} {}", line.level.to_uppercase(), line.message));
+        }
+    }
     Ok(match ended {
         Ok(ended) => pb::CallConnectorResponse {
             verdict: ended.verdict.to_owned(),
             error: String::new(),
             evidence_json: ended.evidence_json,
-            logs: Vec::new(),
+            logs,
             duration_ms,
             version: ended.version,
             digest: ended.digest,
@@ -623,12 +669,12 @@ fn busy() -> Refusal {
     )
 }
 
-fn no_keys(signed_by: &str) -> Refusal {
+fn unreadable_signature() -> Refusal {
     Refusal::invalid(
         "signature",
-        signed_by,
-        "This server has no key to verify the signature with.",
-        "Put it without a signature, or give the server the key.",
+        "",
+        "The signature is no text.",
+        "Send what `tape connector sign` writes, one signature on a line.",
     )
     .coded("TAPE-C048")
 }

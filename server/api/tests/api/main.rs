@@ -4,6 +4,7 @@
 
 mod admin;
 mod client;
+mod connectors;
 mod driver;
 mod events;
 mod feed;

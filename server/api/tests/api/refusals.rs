@@ -274,7 +274,7 @@ async fn the_wrong_outcome_of_an_effect_is_refused_by_name() {
 
 #[tokio::test]
 async fn what_is_not_served_says_so() {
-    let server = TestServer::start().await;
+    let server = TestServer::without_host().await;
     let mut connectors = pb::connectors_client::ConnectorsClient::new(server.channel.clone());
     let (status, _) = refused(
         connectors.list_connectors(pb::ListConnectorsRequest::default()).await,

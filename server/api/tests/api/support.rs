@@ -8,18 +8,20 @@ use async_trait::async_trait;
 use prost::Message;
 use tape_api::{HubConfig, ServerInfo, Services, Tenancy, WorkerHub};
 use tape_connector_port::{
-    Called, CompensateOutcome, ConnectorError, ConnectorInfo, Connectors, Description, EffectCall, Mark, NoConnectors,
-    ObligationCall, ObserveAnswer, Outcome, StatusAnswer, Supports,
+    Called, CompensateOutcome, ConnectorError, ConnectorInfo, Connectors, Deployable, Description, EffectCall, Judged,
+    Line, Mark, Misfit, NoConnectors, ObligationCall, ObserveAnswer, Outcome, StatusAnswer, Supports, Vouched,
 };
+use tape_core::connector::ConnectorName;
 use tape_core::{DueKind, Time};
 use tape_engine::{Engine, EngineConfig};
-use tape_port::{Clock, Luck, ReactorReport, Reports};
+use tape_port::{Clock, ConnectorHost, Luck, ReactorReport, Reports};
 use tape_proto::v1::admin_client::AdminClient;
 use tape_proto::v1::tape_client::TapeClient;
 use tape_proto::v1::workers_client::WorkersClient;
 use tape_proto::v1::{self as pb, ErrorDetail};
 use tape_store_memory::MemoryStore;
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Server, server::TcpIncoming};
 use tonic::{Code, Status};
@@ -132,6 +134,38 @@ impl Connectors for Bank {
     }
 }
 
+/// Takes every component for a bank.
+struct TakesAll;
+
+#[async_trait]
+impl ConnectorHost for TakesAll {
+    async fn judge(&self, version: &Deployable, component: Vec<u8>, _: &Vouched) -> Result<Judged, Misfit> {
+        if component == b"bad" {
+            return Err(Misfit {
+                code: "TAPE-C022",
+                field: "component",
+                message: "connector `bank` does not fit the contract".into(),
+            });
+        }
+        Ok(Judged {
+            description: bank().description,
+            digest: version.digest.clone(),
+            signed_by: String::new(),
+            missing: vec!["host https://bank: --grant https://bank".into()],
+        })
+    }
+
+    fn tail(&self, _: &ConnectorName, _: usize) -> (Vec<Line>, broadcast::Receiver<Line>) {
+        let line = Line {
+            message: "wired".into(),
+            ..Line::default()
+        };
+        (vec![line], broadcast::Sender::new(1).subscribe())
+    }
+
+    async fn catch_up(&self) {}
+}
+
 struct OneReport;
 
 impl Reports for OneReport {
@@ -166,6 +200,15 @@ impl TestServer {
     }
 
     pub async fn with(engine: EngineConfig, hub: HubConfig) -> Self {
+        Self::launch(engine, hub, Some(Arc::new(TakesAll))).await
+    }
+
+    /// One through which nothing can be deployed.
+    pub async fn without_host() -> Self {
+        Self::launch(EngineConfig::default(), HubConfig::default(), None).await
+    }
+
+    async fn launch(engine: EngineConfig, hub: HubConfig, host: Option<Arc<dyn ConnectorHost>>) -> Self {
         let clock = Arc::new(TestClock(AtomicI64::new(1_000_000)));
         let connectors = Arc::new(Bank);
         let store = Arc::new(MemoryStore::new());
@@ -189,7 +232,7 @@ impl TestServer {
             Arc::new(OneReport),
             info,
             Tenancy::default(),
-            Some(Arc::new(TakesAll)),
+            host,
         );
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");

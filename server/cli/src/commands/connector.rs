@@ -1,15 +1,24 @@
-//! `tape connector`: what an author of connectors does. Only `effect` needs a server.
+//! `tape connector`: what an author of connectors does, without a server; and what is deployed in the one that runs.
 
+mod activate;
 mod build;
 mod call;
+mod deployed;
 mod effect;
 mod folder;
+mod grant;
+mod history;
 mod identity;
 mod inspect;
+mod list;
+mod logs;
 mod new;
 mod oci;
 mod pull;
 mod push;
+mod put;
+mod remove;
+mod rollback;
 mod sign;
 mod test;
 mod upstream;
@@ -33,12 +42,28 @@ pub enum Command {
     Push(push::Args),
     /// Pull a component, with its signatures, out of an OCI registry into a file
     Pull(pull::Args),
-    /// Call the component by hand: over the model of its upstream, or over the real one
+    /// Call a component by hand: over the model of its upstream, over the real one, or as it is deployed
     Call(call::Args),
     /// Play the model of the upstream, for a deployed connector to call
     Upstream(upstream::Args),
     /// Try a deployed connector with one effect, the whole way until it is settled
     Effect(effect::Args),
+    /// Put a version into the running server
+    Put(put::Args),
+    /// Direct calls to a version: all of them, or a share
+    Activate(activate::Args),
+    /// Go back to what was active before the version came that came last
+    Rollback(rollback::Args),
+    /// What is deployed, what it gets of the calls, and how it does
+    List(list::Args),
+    /// What a version may reach, and its configuration; changes both
+    Grant(grant::Args),
+    /// What a connector said, and how its calls ended
+    Logs(logs::Args),
+    /// Who changed what, and why
+    History(history::Args),
+    /// Take a version away
+    Remove(remove::Args),
 }
 
 pub async fn run(command: Command, cx: &Cx) -> anyhow::Result<Exit> {
@@ -53,5 +78,13 @@ pub async fn run(command: Command, cx: &Cx) -> anyhow::Result<Exit> {
         Command::Call(args) => call::run(&args, cx).await,
         Command::Upstream(args) => upstream::run(&args).await,
         Command::Effect(args) => effect::run(&args, cx).await,
+        Command::Put(args) => put::run(&args, cx).await,
+        Command::Activate(args) => activate::run(&args, cx).await,
+        Command::Rollback(args) => rollback::run(&args, cx).await,
+        Command::List(args) => list::run(&args, cx).await,
+        Command::Grant(args) => grant::run(&args, cx).await,
+        Command::Logs(args) => logs::run(&args, cx).await,
+        Command::History(args) => history::run(&args, cx).await,
+        Command::Remove(args) => remove::run(&args, cx).await,
     }
 }

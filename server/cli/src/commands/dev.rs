@@ -1,5 +1,6 @@
 //! `tape dev`: the whole project in one window, or the demo that breaks it on purpose.
 
+mod rebuilt;
 mod window;
 
 use std::ffi::OsString;
@@ -11,6 +12,7 @@ use tape_node::project::Project;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
+use self::rebuilt::Rebuilt;
 use self::window::Window;
 use crate::agent_process;
 use crate::bank_process::BankProcess;
@@ -182,7 +184,13 @@ async fn develop(project: &Project, args: &Args, binary: PathBuf, cx: &Cx) -> an
     env.push(("TAPE_URL".to_owned(), spec.url().into()));
     env.push(("PYTHONUNBUFFERED".to_owned(), "1".into()));
     let agent = AgentKeeper::new(project, args.no_agent, env);
-    let mut house = House { bank, server, agent };
+    let rebuilt = Rebuilt::watch(project);
+    let mut house = House {
+        bank,
+        server,
+        agent,
+        rebuilt,
+    };
     let ended = house.keep(&window, &mut stop).await;
     ui::talk("stopping: Ctrl-C again ends all at once");
     tokio::select! {
@@ -230,14 +238,19 @@ struct House<'a> {
     bank: Option<BankProcess>,
     server: ServerProcess,
     agent: AgentKeeper<'a>,
+    rebuilt: Rebuilt,
 }
 
 impl House<'_> {
     /// Until it is asked to stop, or what cannot be replaced has ended.
     async fn keep(&mut self, window: &Window, stop: &mut Stop) -> anyhow::Result<()> {
+        let client = self.server.client.clone();
+        let rebuilding = self.rebuilt.follow(&client);
+        tokio::pin!(rebuilding);
         loop {
             tokio::select! {
                 () = stop.asked() => return Ok(()),
+                () = &mut rebuilding => {}
                 status = self.server.process.wait() => {
                     bail!("tape-server ended by itself ({}). Its last lines are above; `tape dev` starts it again on what it kept", ending(status));
                 }

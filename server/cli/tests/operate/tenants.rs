@@ -39,6 +39,43 @@ impl Interceptor for As {
     }
 }
 
+/// The bank's component, as `tape init` lays it into a project.
+fn component() -> Vec<u8> {
+    let folder = folder();
+    let init = std::process::Command::new(env!("CARGO_BIN_EXE_tape"))
+        .args(["init", "treasury"])
+        .current_dir(folder.path())
+        .output()
+        .expect("tape runs");
+    assert!(init.status.success(), "{init:?}");
+    std::fs::read(folder.path().join("treasury/connectors/bank/bank.wasm")).expect("the scaffold has a component")
+}
+
+/// Deploys a connector of hers.
+async fn deploy(channel: &Channel) {
+    use pb::put_connector_request::Part;
+    let header = pb::PutConnectorHeader {
+        name: "alices-bank".into(),
+        version: "1.0.0".into(),
+        config_json: r#"{"base_url":"https://sesame.example.com"}"#.into(),
+        reason: SECRET.into(),
+        activate: true,
+        ..Default::default()
+    };
+    let component = component();
+    let chunks: Vec<Part> = component
+        .chunks(512 * 1024)
+        .map(|chunk| Part::Chunk(chunk.to_vec()))
+        .collect();
+    let parts = std::iter::once(Part::Header(header)).chain(chunks);
+    let parts: Vec<_> = parts.map(|part| pb::PutConnectorRequest { part: Some(part) }).collect();
+    let mut connectors = pb::connectors_client::ConnectorsClient::with_interceptor(channel.clone(), As(ALICE));
+    connectors
+        .put_connector(Request::new(futures_util::stream::iter(parts)))
+        .await
+        .unwrap();
+}
+
 /// What Alice has, and what names it.
 struct Belongings {
     run: String,
@@ -128,6 +165,7 @@ async fn furnish(channel: &Channel) -> Belongings {
         ..Default::default()
     };
     tape.write_value(value).await.unwrap();
+    deploy(channel).await;
     Belongings { run: run_id, effect }
 }
 
@@ -161,6 +199,16 @@ async fn inventory(channel: &Channel) -> Vec<String> {
         key: "alices-key".into(),
     };
     seen.push(format!("{:?}", tape.get_value(value).await.unwrap().into_inner()));
+    let mut connectors = pb::connectors_client::ConnectorsClient::with_interceptor(channel.clone(), As(ALICE));
+    let all = pb::ListConnectorsRequest {
+        all_versions: true,
+        ..Default::default()
+    };
+    for mut version in connectors.list_connectors(all).await.unwrap().into_inner().versions {
+        // How it does changes by itself.
+        version.health = None;
+        seen.push(format!("{version:?}"));
+    }
     seen
 }
 
@@ -216,7 +264,9 @@ async fn no_rpc_reads_or_writes_what_is_another_tenants() {
                 ("tool_name", "tool"),
                 ("model", "m"),
                 ("id", "event"),
-                ("name", "name"),
+                ("name", "alices-bank"),
+                ("version", "1.0.0"),
+                ("from_version", "1.0.0"),
                 ("connector", "bank"),
             ];
             let request = contract.request(&rpc, &names);
@@ -254,6 +304,8 @@ async fn no_rpc_reads_or_writes_what_is_another_tenants() {
             ("namespace", "alices-space"),
             ("key", "alices-key"),
             ("subject_pattern", "/tape/**"),
+            ("name", "alices-bank"),
+            ("version", "1.0.0"),
         ];
         let reads = ["Get", "List", "Subscribe", "Watch", "Dump"];
         if reads
@@ -285,6 +337,9 @@ async fn no_rpc_reads_or_writes_what_is_another_tenants() {
         "Tape/ListRunsToRecover",
         "Admin/ListRuns",
         "Admin/DumpRun",
+        "Connectors/ListConnectors",
+        "Connectors/GetConnector",
+        "Connectors/ListConnectorChanges",
     ] {
         assert!(
             shown_to_alice.contains(&format!("/tape.v1.{name}")),

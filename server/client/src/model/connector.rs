@@ -93,6 +93,8 @@ pub struct PutConnector {
     /// As in `tape.yaml`: `{"hosts": [...], "methods": [...], "secrets": [{"name", "hosts"}]}`, with `{"limits": {...}}`;
     /// none = as in the version that is active.
     pub grants: Option<Value>,
+    /// Who vouches for it, as `tape connector sign` writes it; empty = nobody.
+    pub signature: String,
     /// Direct all calls to it at once.
     pub activate: bool,
     /// Name it after its digest if the version exists with other bytes.
@@ -136,6 +138,42 @@ pub struct ConnectorChange {
     pub reason: String,
     /// What.
     pub details: Value,
+}
+
+/// What a connector said, or how a call of it ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConnectorLine {
+    /// When.
+    pub at_ms: i64,
+    /// The version that was called.
+    pub version: String,
+    /// "trace" to "error" for what the connector said; "call" for how a call ended.
+    pub level: String,
+    /// The line.
+    pub message: String,
+    /// For which run.
+    pub run_id: String,
+    /// For which effect.
+    pub effect_key: String,
+    /// "dispatch", "observe", "status-check", "compensate".
+    pub question: String,
+    /// Lines that were lost before this one.
+    pub lost: i64,
+}
+
+impl From<pb::ConnectorLine> for ConnectorLine {
+    fn from(line: pb::ConnectorLine) -> Self {
+        Self {
+            at_ms: line.at_ms,
+            version: line.version,
+            level: line.level,
+            message: line.message,
+            run_id: line.run_id,
+            effect_key: line.effect_key,
+            question: line.question,
+            lost: line.lost,
+        }
+    }
 }
 
 /// A call by hand.
@@ -286,18 +324,20 @@ fn grants_document(grants: pb::ConnectorGrants) -> (Value, Value) {
         ("log_bytes", limits.log_bytes),
         ("concurrent_calls", limits.concurrent_calls.into()),
         ("calls_per_s", limits.calls_per_s.into()),
-        ("reuse_calls", grants.reuse_calls.into()),
     ] {
         if number != 0 {
             document.insert(key.to_owned(), number.into());
         }
     }
     let secret = |secret: pb::SecretGrant| json!({ "name": secret.name, "hosts": secret.hosts });
-    let granted = json!({
+    let mut granted = json!({
         "hosts": grants.hosts.into_iter().map(host).collect::<Vec<_>>(),
         "methods": grants.methods,
         "secrets": grants.secrets.into_iter().map(secret).collect::<Vec<_>>(),
     });
+    if grants.reuse_calls > 0 {
+        granted["reuse_calls"] = grants.reuse_calls.into();
+    }
     (granted, Value::Object(document))
 }
 
@@ -353,7 +393,9 @@ pub(crate) fn grants_of(document: &Value) -> pb::ConnectorGrants {
             concurrent_calls: small("concurrent_calls"),
             calls_per_s: small("calls_per_s"),
         }),
-        reuse_calls: small("reuse_calls"),
+        reuse_calls: document["reuse_calls"]
+            .as_i64()
+            .map_or(0, |calls| i32::try_from(calls).unwrap_or(i32::MAX)),
     }
 }
 
@@ -375,8 +417,9 @@ mod tests {
             ],
             "methods": ["GET"],
             "secrets": [{"name": "token", "hosts": ["https://api.example.com"]}],
+            "reuse_calls": 2,
         });
-        let limits = json!({"timeout_ms": 5, "reuse_calls": 2});
+        let limits = json!({"timeout_ms": 5});
         let message = grants_message(&document.to_string(), &limits.to_string());
         assert_eq!(grants_document(message), (document, limits));
     }

@@ -165,7 +165,7 @@ impl Command for PutVersion {
             });
         } else {
             if before.is_none() && connector.versions.len() >= VERSIONS_MAX {
-                return Err(self.too_many());
+                self.make_room(draft, &mut connector)?;
             }
             version.put_at = before.as_ref().map_or(draft.now(), |before| before.put_at);
             if before.is_none() {
@@ -207,6 +207,20 @@ impl PutVersion {
         let (version, digest) = (&self.version.version, self.version.digest.trim_start_matches("sha256:"));
         let mark = if version.contains('+') { '.' } else { '+' };
         format!("{version}{mark}{}", digest.get(..8).unwrap_or(digest))
+    }
+
+    /// Who rebuilds again and again does not clean up: the oldest build that was named after its digest goes, if it gets no calls.
+    fn make_room(&self, draft: &mut Draft, connector: &mut Connector) -> Result<(), Refusal> {
+        let is_build = |known: &Known| {
+            let digest = known.digest.trim_start_matches("sha256:");
+            digest.get(..8).is_some_and(|mark| known.version.ends_with(mark)) && connector.weight(&known.version) == 0
+        };
+        let oldest = connector.versions.iter().position(is_build);
+        let Some(at) = oldest.filter(|_| self.taken == Taken::Rename) else {
+            return Err(self.too_many());
+        };
+        take_away(draft, connector, at, &self.by);
+        Ok(())
     }
 
     fn is_taken(&self, connector: &Connector) -> Refusal {
@@ -419,17 +433,22 @@ impl Command for RemoveVersion {
             )
             .at("version", &self.version));
         }
-        let known = connector.versions.remove(at);
-        // Nothing is rolled back to what is not there.
-        connector
-            .former
-            .retain(|shares| shares.iter().all(|share| share.version != self.version));
-        draft.delete_unread(RowKey::ConnectorVersion(self.version.clone()));
-        let details = json!({ "version": known.version, "digest": known.digest });
-        note(draft, &mut connector, Kind::ConnectorRemoved, &self.by, details);
+        take_away(draft, &mut connector, at, &self.by);
         keep(draft, &connector);
         Ok(true)
     }
+}
+
+/// Takes a version away that gets no calls.
+fn take_away(draft: &mut Draft, connector: &mut Connector, at: usize, by: &By) {
+    let known = connector.versions.remove(at);
+    // Nothing is rolled back to what is not there.
+    connector
+        .former
+        .retain(|shares| shares.iter().all(|share| share.version != known.version));
+    draft.delete_unread(RowKey::ConnectorVersion(known.version.clone()));
+    let details = json!({ "version": known.version, "digest": known.digest });
+    note(draft, connector, Kind::ConnectorRemoved, by, details);
 }
 
 fn connector(draft: &Draft) -> Option<&Connector> {
@@ -708,6 +727,25 @@ mod tests {
             unreachable!("it was put")
         };
         assert_eq!(connector.former.len(), crate::connector::FORMER_MAX);
+    }
+
+    #[test]
+    fn who_rebuilds_again_and_again_does_not_run_out_of_versions() {
+        let mut bank = Bank::default();
+        for build in 0..VERSIONS_MAX + 5 {
+            let put = PutVersion {
+                taken: Taken::Rename,
+                activate: true,
+                ..put("1.0.0", &format!("{build:08}"))
+            };
+            let (done, _) = bank.run(&put).unwrap();
+            assert!(done.created && done.connector.versions.len() <= VERSIONS_MAX);
+            assert_eq!(done.connector.main(), Some(done.version.version.as_str()));
+            assert!(
+                done.connector.known("1.0.0").is_some(),
+                "what was not named after its digest stays"
+            );
+        }
     }
 
     #[test]

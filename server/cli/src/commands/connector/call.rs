@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use tape_client::{ConnectorCall, ConnectorCalled, Question, VersionName};
 use tape_connector_kit::{Call, Fault, Grant, Kit, Real, Step, Told, World};
 
 use super::folder;
@@ -50,9 +51,27 @@ pub struct Args {
     /// The real thing: a secret, and the environment variable that holds it
     #[arg(long = "secret", value_name = "NAME=VARIABLE", requires = "config")]
     secrets: Vec<String>,
+    /// The real thing: a connector of the running server, as it is deployed there
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["folder", "component", "fault", "config"])]
+    deployed: Option<String>,
+    /// Of the deployed connector, this version [default: the active one]
+    #[arg(
+        id = "of",
+        long = "of",
+        value_name = "VERSION",
+        requires = "deployed",
+        default_value = ""
+    )]
+    version: String,
+    /// The tenant of the deployed connector [default: your own]
+    #[arg(long, requires = "deployed", default_value = "")]
+    tenant: String,
 }
 
 pub async fn run(args: &Args, cx: &Cx) -> anyhow::Result<Exit> {
+    if let Some(name) = &args.deployed {
+        return deployed(args, name, cx).await;
+    }
     let (_, component) = folder::find(&args.folder, args.component.as_deref())?;
     let mut kit = folder::open(&args.folder, component).await?;
     change_effect(args, &mut kit)?;
@@ -88,6 +107,107 @@ pub async fn run(args: &Args, cx: &Cx) -> anyhow::Result<Exit> {
         ));
     }
     Ok(exit)
+}
+
+/// The same questions, put to a connector in the running server.
+async fn deployed(args: &Args, name: &str, cx: &Cx) -> anyhow::Result<Exit> {
+    let client = cx.client().await?;
+    // One key for all of them: they are about one effect.
+    let key = args
+        .key
+        .clone()
+        .unwrap_or_else(|| format!("by-hand-{}", std::process::id()));
+    let (mut reference, mut exit, mut shown) = (args.receipt.clone().unwrap_or_default(), Exit::Fine, Vec::new());
+    for call in &args.calls {
+        let asked = ConnectorCall {
+            of: VersionName {
+                tenant: args.tenant.clone(),
+                name: name.to_owned(),
+                version: args.version.clone(),
+            },
+            question: question(*call),
+            operation: args.operation.clone().unwrap_or_default(),
+            payload_json: args.payload.clone().unwrap_or_default(),
+            key: key.clone(),
+            business_key: args.business_key.clone().unwrap_or_default(),
+            reference: reference.clone(),
+        };
+        let called = client.call_connector(asked).await?;
+        exit = exit.max(verdict(&called));
+        if args.receipt.is_none()
+            && let Some(external_ref) = called.answer["external_ref"].as_str()
+        {
+            external_ref.clone_into(&mut reference);
+        }
+        if cx.is_json() {
+            shown.push(json!({ "call": call, "answer": called }));
+        } else {
+            show_called(*call, &called)?;
+        }
+    }
+    if cx.is_json() {
+        ui::json(&shown)?;
+    }
+    Ok(exit)
+}
+
+fn question(call: Call) -> Question {
+    match call {
+        Call::Dispatch => Question::Dispatch,
+        Call::Observe => Question::Observe,
+        Call::StatusCheck => Question::StatusCheck,
+        Call::Compensate => Question::Compensate,
+    }
+}
+
+fn verdict(called: &ConnectorCalled) -> Exit {
+    match called.verdict.as_str() {
+        "unknown" | "inconclusive" => Exit::Unknown,
+        "failed" | "retry" | "" => Exit::Failed,
+        _ => Exit::Fine,
+    }
+}
+
+fn show_called(call: Call, called: &ConnectorCalled) -> anyhow::Result<()> {
+    let mark = match verdict(called) {
+        Exit::Fine => Mark::Tick,
+        Exit::Unknown => Mark::Again,
+        Exit::Failed | Exit::Stuck => Mark::Cross,
+    };
+    let told = if called.error.is_empty() {
+        called.verdict.as_str()
+    } else {
+        called.error.as_str()
+    };
+    let by = if called.version.is_empty() {
+        String::new()
+    } else {
+        format!("  by {}", called.version)
+    };
+    ui::marked(mark, format!("{}: {told}  ({} ms){by}", name(call), called.duration_ms))?;
+    for (key, value) in called.answer.as_object().into_iter().flatten() {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        if !text.is_empty() && text != "null" {
+            ui::line(format!("    {key}: {text}"))?;
+        }
+    }
+    for exchange in called.evidence["exchanges"].as_array().into_iter().flatten() {
+        let text = |key: &str| exchange[key].as_str().unwrap_or_default();
+        let status = exchange["status"]
+            .as_u64()
+            .map_or_else(String::new, |status| format!(" {status}"));
+        ui::line(format!(
+            "    → {} {}{}  {}{status}",
+            text("method"),
+            text("authority"),
+            text("path"),
+            text("progress")
+        ))?;
+    }
+    for line in &called.logs {
+        ui::line(format!("    log {line}"))?;
+    }
+    Ok(())
 }
 
 fn change_effect(args: &Args, kit: &mut Kit) -> anyhow::Result<()> {
