@@ -43,8 +43,8 @@ mod tests {
     }
 
     #[test]
-    fn the_choice_is_the_same_in_every_build() {
+    fn the_choice_is_the_same_in_every_version_of_tape() {
         let chosen: Vec<u64> = ["", "a", "r-1/d-0/wire/0"].iter().map(|key| bucket(key)).collect();
-        assert_eq!(chosen, [bucket(""), bucket("a"), bucket("r-1/d-0/wire/0")]);
+        assert_eq!(chosen, [58, 29, 5]);
     }
 }

@@ -107,6 +107,7 @@ impl Kept {
             outcome,
             evidence_json: String::new(),
             version: String::new(),
+            digest: String::new(),
         };
         self.run(&settle)
     }
@@ -191,6 +192,7 @@ fn a_late_word_about_a_refused_turn_settles_nothing() {
         outcome: nobody(),
         evidence_json: String::new(),
         version: String::new(),
+        digest: String::new(),
     };
     assert!(late.decide(&mut draft).is_err());
     assert_eq!(

@@ -45,7 +45,7 @@ fn bank() -> ConnectorName {
 
 /// Bytes that no other seed gives, of any length.
 fn bytes(seed: u8, length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at % 251) as u8 ^ seed).collect()
+    (0..251).cycle().take(length).map(|byte: u8| byte ^ seed).collect()
 }
 
 fn version(name: &str, component: &[u8]) -> PutVersion {

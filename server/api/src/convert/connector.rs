@@ -130,7 +130,7 @@ pub(crate) fn documents(grants: &pb::ConnectorGrants) -> Result<(String, String)
     if grants.reuse_calls > 0 {
         document["reuse_calls"] = grants.reuse_calls.into();
     }
-    let asked = grants.limits.clone().unwrap_or_default();
+    let asked = grants.limits.unwrap_or_default();
     let mut limits = Map::new();
     for (field, number) in [
         ("timeout_ms", asked.call_ms),
