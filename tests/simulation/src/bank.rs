@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tape_connector_port::{
     Asks, Called, CompensateOutcome, ConnectorError, ConnectorInfo, Connectors, Description, Doubt, EffectCall,
-    Evidence, Failure, FailureKind, Mark, ObligationCall, ObserveAnswer, Outcome, Receipt, StatusAnswer, Supports,
+    Evidence, Failure, FailureKind, Mark, ObligationCall, ObserveAnswer, Outcome, Receipt, Sender, StatusAnswer,
+    Supports,
 };
 
 use crate::faults::Fate;
@@ -162,7 +163,11 @@ impl Connectors for BankConnector {
                 retry_after_ms: None,
             }));
         }
-        mark.sent()
+        let sender = Sender {
+            version: "1",
+            digest: "",
+        };
+        mark.sent(sender)
             .await
             .map_err(|refused| ConnectorError::MarkRefused { reason: refused.0 })?;
         if !self.alive.load(Ordering::Relaxed) {
