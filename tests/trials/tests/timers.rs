@@ -1,6 +1,8 @@
 //! Timers while the servers that hold them are killed: a gate's timeout comes, once, and never early; what a signal has resolved
 //! stays resolved.
 
+#![allow(clippy::panic, reason = "a test's own helpers: what is wrong is said by a panic")]
+
 use std::time::{Duration, SystemTime};
 
 use rand::{RngExt as _, SeedableRng as _};
