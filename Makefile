@@ -43,6 +43,7 @@ bench: tools ## Hold a release build to the targets: one line each, with a pictu
 	@folder=$$(mktemp -d "$(CARGO_TARGET_DIR)/bench.XXXXXX"); trap 'rm -rf "$$folder"' EXIT; \
 	(cd "$$folder" && "$(RELEASE)/tape" init treasury >/dev/null); \
 	"$(RELEASE)/tape-bench" --server "$(RELEASE)/tape-server" --project "$$folder/treasury/tape.yaml" --folder "$$folder" \
+	--connector connectors/zendesk --connector connectors/email --connector connectors/modern-treasury \
 	--out tests/bench/results $(BENCH_FLAGS)
 
 build: tools ## Build tape and tape-server

@@ -38,6 +38,9 @@ struct Args {
     /// How many runs the large store holds.
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     stored: u32,
+    /// Folders of connectors in other languages than Rust, to be measured where they are built.
+    #[arg(long = "connector", value_name = "FOLDER")]
+    connectors: Vec<PathBuf>,
     /// Only these parts.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Section>,
@@ -54,6 +57,7 @@ async fn main() -> anyhow::Result<()> {
         pictures: args.out.clone(),
         load: Duration::from_secs(args.seconds),
         stored: args.stored,
+        connectors: args.connectors,
     };
     let mut report = Report {
         at: jiff::Timestamp::now().to_string(),

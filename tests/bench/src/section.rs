@@ -1,5 +1,6 @@
 //! What is measured, one part at a time; each adds its figures and the lines of its targets to the report.
 
+mod connector;
 mod durable;
 mod idle;
 mod postgres;
@@ -24,6 +25,8 @@ pub enum Section {
     Postgres,
     /// How soon an app hears of a signal, a timer, a dead worker.
     Waking,
+    /// A connector's call, beside wasmtime and hyper alone.
+    Connector,
     /// What a server costs that has nothing to do.
     Idle,
     /// From start to serving, also after a kill under load.
@@ -34,10 +37,11 @@ pub enum Section {
 
 impl Section {
     /// All of them, in the order in which they are measured.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Durable,
         Self::Postgres,
         Self::Waking,
+        Self::Connector,
         Self::Idle,
         Self::Start,
         Self::Stored,
@@ -48,6 +52,7 @@ impl Section {
             Self::Durable => "durable steps and short runs over SQLite",
             Self::Postgres => "durable steps over Postgres",
             Self::Waking => "waking an app",
+            Self::Connector => "a connector's call",
             Self::Idle => "an idle server",
             Self::Start => "start to serving",
             Self::Stored => "cost beside stored runs",
@@ -70,6 +75,8 @@ pub struct Plan {
     pub load: Duration,
     /// How many runs the large store holds.
     pub stored: u32,
+    /// Folders of connectors to measure beside the one in Rust.
+    pub connectors: Vec<PathBuf>,
 }
 
 impl Plan {
@@ -83,6 +90,7 @@ impl Plan {
             Section::Durable => durable::measure(self, report).await,
             Section::Postgres => postgres::measure(self, report).await,
             Section::Waking => waking::measure(self, report).await,
+            Section::Connector => connector::measure(self, report).await,
             Section::Idle => idle::measure(self, report).await,
             Section::Start => start::measure(self, report).await,
             Section::Stored => stored::measure(self, report).await,

@@ -37,10 +37,6 @@ pub async fn run(args: &Args, cx: &Cx) -> anyhow::Result<Exit> {
         digest,
         ..
     } = tape_host::inspect(&component)?;
-    let who = args
-        .identity
-        .of(is_folder.then_some(args.path.as_path()), &component)
-        .await?;
     let mut signatures = sign::read_signatures(&file)?;
     if let Some(old) = signatures.iter().find(|signature| signature.digest != digest) {
         bail!(
@@ -49,6 +45,10 @@ pub async fn run(args: &Args, cx: &Cx) -> anyhow::Result<Exit> {
             old.key
         );
     }
+    let who = args
+        .identity
+        .of(is_folder.then_some(args.path.as_path()), &component)
+        .await?;
     if let Some(key) = &args.key {
         let signature = sign::read_key(key)?.sign(&who.name, &who.version, &component);
         signatures.retain(|one| one.key != signature.key);
