@@ -325,7 +325,10 @@ mod tests {
             ("/tape.v1.Admin/StartRun", 1),
             ("/tape.v1.Admin/ResolveEffect", 2),
             ("/tape.v1.Reactors/Due", 2),
-            ("/tape.v1.Connectors/ListConnectors", 2),
+            ("/tape.v1.Connectors/ListConnectors", 0),
+            ("/tape.v1.Connectors/TailConnector", 0),
+            ("/tape.v1.Connectors/PutConnector", 2),
+            ("/tape.v1.Connectors/CallConnector", 2),
             ("/tape.v1.Next/GetAnything", 2),
         ] {
             for (rank, token) in ["r", "d", "o"].into_iter().enumerate() {
