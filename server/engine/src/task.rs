@@ -19,13 +19,13 @@ pub(crate) fn recovery(run: Run) -> RecoveryTask {
 }
 
 pub(crate) fn dispatch(run: &Run, effect: &Effect) -> DispatchTask {
-    let call = effect_call(&run.id, &run.identity, effect);
     DispatchTask {
         run: run.id.clone(),
         key: effect.intent.key.clone(),
         connector: effect.intent.connector.clone(),
-        attempt: call.attempt,
-        call,
+        // The number under which it was claimed; the guest is told of those that reached somebody.
+        attempt: effect.attempt().map_or(0, |attempt| attempt.number),
+        call: effect_call(&run.id, &run.identity, effect),
     }
 }
 

@@ -667,3 +667,32 @@ async fn bad_requests_are_named() {
         "TAPE-V001",
     );
 }
+
+/// A claim that came to nothing because the connector rested is no attempt for the guest, and a number for whoever holds the next.
+#[tokio::test]
+async fn an_effect_whose_connector_rested_is_dispatched_when_it_is_back() {
+    let server = TestServer::start().await;
+    let (run, key) = begun(&server, "i-1", "bank").await;
+    let elsewhere = remote(&server, "r-1");
+    let here: &dyn Tape = &*server.engine;
+    for (n, tape) in [(1, here), (2, &elsewhere), (3, here)] {
+        let task = tape.claim_dispatch(claim_of(&run, &key, "r-1")).await.unwrap().unwrap();
+        assert_eq!((task.attempt, task.call.attempt), (n, 1));
+        let rests = Outcome::Nobody {
+            reason: "it rests".into(),
+            retry_after_ms: None,
+        };
+        tape.settle_dispatch(settled(&task, "r-1", rests)).await.unwrap();
+        server.clock.turn(70_000);
+    }
+    let claim = claim_of(&run, &key, "r-1");
+    let task = elsewhere.claim_dispatch(claim).await.unwrap().unwrap();
+    assert_eq!((task.attempt, task.call.attempt), (4, 1));
+    elsewhere.mark_sent(mark_of(&task, "r-1")).await.unwrap();
+    elsewhere
+        .settle_dispatch(settled(&task, "r-1", confirmed()))
+        .await
+        .unwrap();
+    let effect = server.effect(run.as_str(), key.as_str()).await;
+    assert_eq!(effect.status(), pb::EffectStatus::Confirmed);
+}

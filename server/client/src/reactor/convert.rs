@@ -92,14 +92,13 @@ pub(super) fn recovery(task: pb::RecoveryTask) -> Option<RecoveryTask> {
     })
 }
 
-pub(super) fn dispatch(run: RunId, key: EffectKey, task: pb::DispatchTask) -> Option<DispatchTask> {
-    let call = effect_call(task.call?);
+pub(super) fn dispatch(run: RunId, key: EffectKey, attempt: u32, task: pb::DispatchTask) -> Option<DispatchTask> {
     Some(DispatchTask {
         run,
         key,
         connector: task.connector,
-        attempt: call.attempt,
-        call,
+        attempt,
+        call: effect_call(task.call?),
     })
 }
 

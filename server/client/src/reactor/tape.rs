@@ -68,7 +68,7 @@ impl Tape for RemoteTape {
             ..self.claim_of(DueKind::Recovery, &command.run, "", 0)
         };
         Ok(match self.claim(claim).await? {
-            Some(Task::Recovery(task)) => convert::recovery(task),
+            Some((Task::Recovery(task), _)) => convert::recovery(task),
             _ => None,
         })
     }
@@ -92,7 +92,7 @@ impl Tape for RemoteTape {
             ..self.claim_of(DueKind::Outbox, &command.run, command.key.as_str(), command.ttl_ms)
         };
         Ok(match self.claim(claim).await? {
-            Some(Task::Dispatch(task)) => convert::dispatch(command.run, command.key, task),
+            Some((Task::Dispatch(task), attempt)) => convert::dispatch(command.run, command.key, attempt, task),
             _ => None,
         })
     }
@@ -134,7 +134,7 @@ impl Tape for RemoteTape {
             ..self.claim_of(DueKind::Reconcile, &command.run, command.key.as_str(), command.ttl_ms)
         };
         Ok(match self.claim(claim).await? {
-            Some(Task::Reconcile(task)) => convert::check(command.run, command.key, task),
+            Some((Task::Reconcile(task), _)) => convert::check(command.run, command.key, task),
             _ => None,
         })
     }
@@ -154,7 +154,7 @@ impl Tape for RemoteTape {
             ..self.claim_of(DueKind::Compensation, &claim.run, &key, claim.ttl_ms)
         };
         Ok(match self.claim(request).await? {
-            Some(Task::Compensation(task)) => convert::compensation(claim.run, task),
+            Some((Task::Compensation(task), _)) => convert::compensation(claim.run, task),
             _ => None,
         })
     }
@@ -174,7 +174,7 @@ impl Tape for RemoteTape {
             ..self.claim_of(DueKind::Timers, &command.run, &command.id, command.ttl_ms)
         };
         Ok(match self.claim(claim).await? {
-            Some(Task::Timer(task)) => task.call.map(convert::timer),
+            Some((Task::Timer(task), _)) => task.call.map(convert::timer),
             _ => None,
         })
     }
@@ -210,9 +210,11 @@ impl RemoteTape {
         }
     }
 
-    async fn claim(&self, request: pb::ClaimRequest) -> Result<Option<Task>, TapeError> {
+    /// What there is to do, and the fence of its lease: for an effect, the number of the attempt that was claimed.
+    async fn claim(&self, request: pb::ClaimRequest) -> Result<Option<(Task, u32)>, TapeError> {
         let answer = self.call(request, async |mut it, asked| it.claim(asked).await).await?;
-        Ok(answer.task.filter(|_| answer.acquired))
+        let fence = answer.lease.map_or(0, |lease| u32::try_from(lease.fence).unwrap_or(0));
+        Ok(answer.task.filter(|_| answer.acquired).map(|task| (task, fence)))
     }
 
     fn lease(&self, kind: DueKind, run: &RunId, key: String, owner: &str, attempt: u32) -> Option<pb::WorkLease> {
