@@ -39,10 +39,10 @@ impl Reactor for Compensation {
         }
     }
 
-    async fn woken(&self) {
+    async fn woken(&self, looked: &DueWork) {
         tokio::select! {
             () = self.tape.woken(DueKind::Compensation) => {}
-            () = loaded_anew(self.connectors.as_ref()) => {}
+            () = loaded_anew(self.connectors.as_ref(), looked) => {}
         }
     }
 

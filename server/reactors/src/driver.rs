@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tape_core::{RowKey, RunId};
-use tape_port::{DueItem, Tape, TapeError};
+use tape_port::{DueItem, DueWork, Tape, TapeError};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -93,7 +93,8 @@ impl Driver {
         self.board.enabled(kind);
         let tasks = TaskTracker::new();
         while !shutdown.is_cancelled() {
-            let more = match self.pass(&tasks, &shutdown).await {
+            let work = self.reactor.work();
+            let more = match self.pass(&work, &tasks, &shutdown).await {
                 Ok(more) => {
                     measure::passed(kind);
                     self.board.passed(kind, self.tape.now());
@@ -109,7 +110,7 @@ impl Driver {
             if !more {
                 tokio::select! {
                     () = shutdown.cancelled() => {}
-                    () = self.reactor.woken() => {}
+                    () = self.reactor.woken(&work) => {}
                     () = self.rest() => {}
                 }
             }
@@ -119,9 +120,8 @@ impl Driver {
     }
 
     /// Hands out what is due. Returns whether there may be more.
-    async fn pass(&self, tasks: &TaskTracker, shutdown: &CancellationToken) -> Result<bool, TapeError> {
-        let work = self.reactor.work();
-        let due = self.tape.due(&work).await?;
+    async fn pass(&self, work: &DueWork, tasks: &TaskTracker, shutdown: &CancellationToken) -> Result<bool, TapeError> {
+        let due = self.tape.due(work).await?;
         let full = due.len() == work.limit as usize;
         let mut taken = false;
         for item in due {

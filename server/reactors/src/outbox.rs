@@ -45,10 +45,10 @@ impl Reactor for Outbox {
         }
     }
 
-    async fn woken(&self) {
+    async fn woken(&self, looked: &DueWork) {
         tokio::select! {
             () = self.tape.woken(DueKind::Outbox) => {}
-            () = loaded_anew(self.connectors.as_ref()) => {}
+            () = loaded_anew(self.connectors.as_ref(), looked) => {}
         }
     }
 

@@ -40,8 +40,8 @@ pub trait Reactor: Send + Sync {
     /// The row could not be handled; it stays due, and is tried again after a backoff.
     async fn handle(&self, item: &DueItem) -> Result<(), TapeError>;
 
-    /// Waits until there may be work.
-    async fn woken(&self);
+    /// Waits until there may be work that a look for `looked`, the last one, did not find.
+    async fn woken(&self, looked: &DueWork);
 }
 
 /// Rows that a pass looks for.
@@ -69,14 +69,10 @@ pub(crate) fn served(connectors: &dyn Connectors) -> Vec<Served> {
 /// How often the connectors are looked at: what waits for a new one waits no longer than this.
 const CONNECTORS_LOOK: Duration = Duration::from_millis(500);
 
-/// Waits until other connectors can be called here than now.
-pub(crate) async fn loaded_anew(connectors: &dyn Connectors) {
-    let before = served(connectors);
-    loop {
+/// Waits until other connectors can be called here than those that were looked for: one that came meanwhile ends it at once.
+pub(crate) async fn loaded_anew(connectors: &dyn Connectors, looked: &DueWork) {
+    while looked.served.as_ref() == Some(&served(connectors)) {
         tokio::time::sleep(CONNECTORS_LOOK).await;
-        if served(connectors) != before {
-            return;
-        }
     }
 }
 
@@ -100,4 +96,26 @@ pub async fn pass(tape: &dyn Tape, reactor: &dyn Reactor) -> Result<Vec<TapeErro
         }
     }
     Ok(errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use tape_connector_port::NoConnectors;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changed_while_work_was_looked_for_is_noticed_at_once() {
+        let looked = DueWork {
+            served: Some(vec![Served {
+                tenant: String::new(),
+                name: "bank".into(),
+            }]),
+            ..DueWork::all(DueKind::Outbox, 1)
+        };
+        // It was there, and has been taken away since: that is seen without waiting for the next change.
+        let began = tokio::time::Instant::now();
+        loaded_anew(&NoConnectors, &looked).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
 }

@@ -42,10 +42,10 @@ impl Reactor for Reconciler {
         }
     }
 
-    async fn woken(&self) {
+    async fn woken(&self, looked: &DueWork) {
         tokio::select! {
             () = self.tape.woken(DueKind::Reconcile) => {}
-            () = loaded_anew(self.connectors.as_ref()) => {}
+            () = loaded_anew(self.connectors.as_ref(), looked) => {}
         }
     }
 

@@ -53,7 +53,7 @@ impl Reactor for Recovery {
         DueWork::all(DueKind::Recovery, BATCH)
     }
 
-    async fn woken(&self) {
+    async fn woken(&self, _: &DueWork) {
         tokio::select! {
             () = self.tape.woken(DueKind::Recovery) => {}
             () = self.workers.attached() => self.fresh.store(true, Ordering::Relaxed),

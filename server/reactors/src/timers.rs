@@ -47,7 +47,7 @@ impl Reactor for Timers {
         self.lead_ms
     }
 
-    async fn woken(&self) {
+    async fn woken(&self, _: &DueWork) {
         self.tape.woken(DueKind::Timers).await;
     }
 

@@ -270,3 +270,48 @@ async fn a_reactor_that_is_stopped_finishes_what_it_sent() {
     assert_eq!(settled.status(), pb::EffectStatus::Confirmed, "{settled:?}");
     assert!(settled.dispatch_claimed_by.is_empty());
 }
+
+#[tokio::test]
+async fn what_waits_for_a_connector_goes_once_a_version_is_active() {
+    let stage = Stage::set();
+    let mut client = stage.client().await;
+    // The fallback does not help: who finds the effect within the test was told of the connector.
+    let project = "apiVersion: tape.dev/v1\nkind: TapeProject\nproject: {name: bare}\ntape: {reactors: {outbox: {interval_ms: 3600000}}}\n";
+    std::fs::write(stage.project.root().join("bare.yaml"), project).unwrap();
+    let url = stage.server.url();
+    let mut reactor = Service::start(
+        &stage.project,
+        "tape-reactor",
+        &["outbox", "--url", &url, "--config", "bare.yaml"],
+        &[],
+    );
+    let connector = |arguments: &[&str]| {
+        let all = [&["--url", url.as_str(), "connector"], arguments].concat();
+        let said = stage.project.tape(&all);
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    };
+    let (config, grant) = (
+        format!(r#"{{"base_url": "{}"}}"#, stage.bank.url()),
+        format!("{}=GET,POST", stage.bank.url()),
+    );
+    let wire = stage.wire(&mut client, "inv-1").await;
+    let component = "connectors/bank/bank.wasm";
+    connector(&["put", component, "--config", &config, "--grant", &grant]);
+    // It is put, and nobody is to call it yet: the effect waits, and no attempt is counted.
+    let deadline = Deadline::start();
+    while stage.remote("outbox").is_empty() {
+        assert!(!deadline.is_over(), "{}", reactor.said());
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    let waiting = effect(&mut client, &wire).await;
+    assert_eq!(
+        (waiting.status(), waiting.attempts.len()),
+        (pb::EffectStatus::Pending, 0)
+    );
+
+    connector(&["activate", "bank", "1.0.0"]);
+    let settled = until_settled(&mut client, &wire, || reactor.said()).await;
+    assert_eq!(settled.status(), pb::EffectStatus::Confirmed, "{settled:?}");
+    assert_eq!((settled.attempts.len(), stage.bank.wires().len()), (1, 1));
+    assert!(reactor.stop(), "{}", reactor.said());
+}
