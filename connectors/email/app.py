@@ -24,5 +24,6 @@ Connector = define(
         "https://api.resend.com": "Resend, if it is the provider",
         "config:base_url": "instead, where the configuration names another (a sandbox, a proxy)",
     },
+    methods=("GET", "POST"),
     secrets={"email-token": "Postmark's server token, or Resend's API key with sending access"},
 )

@@ -43,6 +43,8 @@ type Operation[C, P any] struct {
 type Ask struct {
 	// A host ("https://api.example.com", "config:base_url"), or a secret's name.
 	Name string
+	// Of a host, in upper case; none means GET and HEAD.
+	Methods []string
 	// For the operator.
 	Why string
 }
@@ -208,10 +210,14 @@ func (c connector[C]) Describe() (string, error) {
 		supports["status_check"] = supports["status_check"] || text.statusCheck
 		supports["compensate"] = supports["compensate"] || text.compensate
 	}
-	asks := func(key string, asks []Ask) []map[string]string {
-		all := []map[string]string{}
+	asks := func(key string, asks []Ask) []map[string]any {
+		all := []map[string]any{}
 		for _, ask := range asks {
-			all = append(all, map[string]string{key: ask.Name, "why": ask.Why})
+			one := map[string]any{key: ask.Name, "why": ask.Why}
+			if len(ask.Methods) > 0 {
+				one["methods"] = ask.Methods
+			}
+			all = append(all, one)
 		}
 		return all
 	}

@@ -14,9 +14,10 @@ func init() { export.Connector(connector()) }
 func main() {}
 
 func connector() guest.Exports {
+	methods := []string{"GET", "POST"}
 	return guest.New(guest.About{
 		Name: "modern-treasury", Version: "1.0.0", Summary: "Transactions in a Modern Treasury ledger",
-		Hosts:   []guest.Ask{{Name: "https://app.moderntreasury.com", Why: "the API"}, {Name: "config:base_url", Why: "instead, where the configuration names another (a sandbox, a proxy)"}},
+		Hosts:   []guest.Ask{{Name: "https://app.moderntreasury.com", Methods: methods, Why: "the API"}, {Name: "config:base_url", Methods: methods, Why: "instead, where the configuration names another (a sandbox, a proxy)"}},
 		Secrets: []guest.Ask{{Name: "modern-treasury-basic", Why: "base64 of ORGANIZATION_ID:API_KEY; may read and write ledger transactions"}},
 	}, guest.Operations[Config]{
 		"post": guest.Operation[Config, Transaction]{

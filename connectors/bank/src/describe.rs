@@ -30,6 +30,6 @@ pub fn description() -> Value {
             "required": ["base_url"],
             "properties": {"base_url": {"type": "string", "description": "where the bank is, without a slash at the end"}}
         },
-        "asks": {"hosts": [{"host": "config:base_url", "why": "the bank"}], "secrets": []}
+        "asks": {"hosts": [{"host": "config:base_url", "methods": ["GET", "POST"], "why": "the bank"}], "secrets": []}
     })
 }

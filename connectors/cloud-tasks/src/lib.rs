@@ -193,7 +193,7 @@ fn description() -> Value {
             }
         },
         "asks": {
-            "hosts": [{"host": if configured { "config:base_url" } else { BASE_URL }, "why": "Cloud Tasks' API"}],
+            "hosts": [{"host": if configured { "config:base_url" } else { BASE_URL }, "methods": ["GET", "POST"], "why": "Cloud Tasks' API"}],
             "secrets": [{"name": "gcp-token", "why": "an access token of a service account with roles/cloudtasks.enqueuer and cloudtasks.tasks.get"}]
         }
     })

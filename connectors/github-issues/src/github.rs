@@ -170,7 +170,7 @@ pub fn description() -> Value {
             "properties": {"base_url": {"type": "string", "description": "default https://api.github.com"}}
         },
         "asks": {
-            "hosts": [{"host": if configured { "config:base_url" } else { BASE_URL }, "why": "GitHub's API"}],
+            "hosts": [{"host": if configured { "config:base_url" } else { BASE_URL }, "methods": ["GET", "PATCH", "POST"], "why": "GitHub's API"}],
             "secrets": [{"name": "github-token", "why": "a fine-grained token that may write issues"}]
         }
     })

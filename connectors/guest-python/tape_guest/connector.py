@@ -1,7 +1,7 @@
 """From an author's operations to what a component exports."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -102,13 +102,14 @@ def define(
     config: type[C],
     operations: dict[str, Operation[C, Any]] | Callable[[C], dict[str, Operation[C, Any]]],
     hosts: dict[str, str] | None = None,
+    methods: Sequence[str] = (),
     secrets: dict[str, str] | None = None,
     offline: bool = False,
 ) -> type[exports.Connector]:
     """What `app.py` exports: `Connector = define(...)`.
 
-    `config` is a dataclass. `operations` may depend on the configuration. `hosts` and `secrets` are what is asked for, and why. `offline` says that
-    operations need no request at all."""
+    `config` is a dataclass. `operations` may depend on the configuration. `hosts` and `secrets` are what is asked for, and why; `methods`
+    are those by which the hosts are asked (none: GET and HEAD). `offline` says that operations need no request at all."""
 
     def all_operations() -> dict[str, Operation[C, Any]]:
         return operations(configured()) if callable(operations) else operations
@@ -141,7 +142,7 @@ def define(
                 for one, operation in known.items()
             ]
             asks = {
-                "hosts": [{"host": host, "why": why} for host, why in (hosts or {}).items()],
+                "hosts": [{"host": host, "methods": list(methods), "why": why} for host, why in (hosts or {}).items()],
                 "secrets": [{"name": secret, "why": why} for secret, why in (secrets or {}).items()],
             }
             supports = {method: any(_overrides(operation, method) for operation in known.values()) for method in _ASKED}

@@ -38,7 +38,8 @@ export interface Definition<C> {
   config: Shape<C>;
   /** True if operations need no request at all. */
   offline?: boolean;
-  asks?: { hosts?: { host: string; why: string }[]; secrets?: { name: string; why: string }[] };
+  /** `methods` are those of a host, in upper case; none means GET and HEAD. */
+  asks?: { hosts?: { host: string; methods?: string[]; why: string }[]; secrets?: { name: string; why: string }[] };
   operations: Record<string, Operation<C, never>>;
 }
 

@@ -1,8 +1,10 @@
 //! Who this connector is: what its configuration makes of it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::config::{Config, RequestTemplate};
 
 pub fn description(config: &Config) -> Value {
     let operations: Vec<Value> = config
@@ -37,16 +39,14 @@ pub fn description(config: &Config) -> Value {
             }
         },
         "asks": {
-            "hosts": [{"host": "config:base_url", "why": "the API"}],
+            "hosts": [{"host": "config:base_url", "methods": methods(config), "why": "the API"}],
             "secrets": secrets(config).iter().map(|name| json!({"name": name, "why": "named in the configuration"})).collect::<Vec<_>>()
         }
     })
 }
 
-/// The secrets that headers, queries and bodies name.
-fn secrets(config: &Config) -> Vec<String> {
-    let mut texts: Vec<String> = config.headers.values().cloned().collect();
-    for operation in config.operations.values() {
+fn requests(config: &Config) -> impl Iterator<Item = &RequestTemplate> {
+    config.operations.values().flat_map(|operation| {
         let compensate = operation.compensate.as_ref();
         let requests = [
             Some(&operation.request),
@@ -55,11 +55,22 @@ fn secrets(config: &Config) -> Vec<String> {
             compensate.map(|one| &one.request),
             compensate.and_then(|one| one.look.as_ref()).map(|one| &one.request),
         ];
-        for request in requests.into_iter().flatten() {
-            texts.extend(request.headers.values().cloned());
-            texts.extend(request.form.iter().flat_map(|form| form.values().cloned()));
-            texts.extend(request.json.as_ref().map(Value::to_string));
-        }
+        requests.into_iter().flatten()
+    })
+}
+
+/// The methods by which the API is asked.
+fn methods(config: &Config) -> BTreeSet<String> {
+    requests(config).map(|request| request.method.to_ascii_uppercase()).collect()
+}
+
+/// The secrets that headers, queries and bodies name.
+fn secrets(config: &Config) -> Vec<String> {
+    let mut texts: Vec<String> = config.headers.values().cloned().collect();
+    for request in requests(config) {
+        texts.extend(request.headers.values().cloned());
+        texts.extend(request.form.iter().flat_map(|form| form.values().cloned()));
+        texts.extend(request.json.as_ref().map(Value::to_string));
     }
     let mut names: Vec<String> = texts
         .iter()

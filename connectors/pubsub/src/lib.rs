@@ -162,7 +162,7 @@ fn description() -> Value {
             }
         },
         "asks": {
-            "hosts": [{"host": if config["base_url"].is_string() { "config:base_url" } else { BASE_URL }, "why": "Pub/Sub's API"}],
+            "hosts": [{"host": if config["base_url"].is_string() { "config:base_url" } else { BASE_URL }, "methods": ["POST"], "why": "Pub/Sub's API"}],
             "secrets": secrets
         }
     })

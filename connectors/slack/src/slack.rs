@@ -184,7 +184,7 @@ pub fn description() -> Value {
             "properties": {"base_url": {"type": "string", "description": "default https://slack.com/api"}}
         },
         "asks": {
-            "hosts": [{"host": host, "why": "Slack's API"}],
+            "hosts": [{"host": host, "methods": ["GET", "POST"], "why": "Slack's API"}],
             "secrets": [{"name": "slack-token", "why": "a bot token with chat:write and channels:history"}]
         }
     })

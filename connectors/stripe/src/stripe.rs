@@ -187,7 +187,7 @@ pub fn description() -> Value {
             "properties": {"base_url": {"type": "string", "description": "default https://api.stripe.com"}}
         },
         "asks": {
-            "hosts": [{"host": if configured { "config:base_url" } else { BASE_URL }, "why": "Stripe's API"}],
+            "hosts": [{"host": if configured { "config:base_url" } else { BASE_URL }, "methods": ["GET", "POST"], "why": "Stripe's API"}],
             "secrets": [{"name": "stripe-key", "why": "a restricted key that may write payment intents and refunds"}]
         }
     })

@@ -15,7 +15,7 @@ export const connector = defineConnector({
   summary: "Tickets in Zendesk",
   config: Config,
   asks: {
-    hosts: [{ host: "config:base_url", why: "the account's own address" }],
+    hosts: [{ host: "config:base_url", methods: ["GET", "POST", "DELETE"], why: "the account's own address" }],
     secrets: [{ name: "zendesk-token", why: "an OAuth access token that may read and write tickets" }],
   },
   operations: {

@@ -17,7 +17,7 @@ use crate::{Fake, Finding, Line, Problem, Report, Subject, facts, shape};
 pub struct Real {
     /// The configuration, as it would be deployed.
     pub config: Value,
-    /// Hosts to grant.
+    /// Hosts to grant, by the methods that the manifest asks for.
     pub hosts: Vec<String>,
     /// Name to value; each may travel to every granted host.
     pub secrets: BTreeMap<String, String>,
@@ -182,7 +182,7 @@ impl Kit {
         };
         let grants = Grants {
             hosts: real.hosts.iter().map(host).collect(),
-            methods: Vec::new(),
+            methods: self.subject.manifest.asks.methods(),
             secrets: real.secrets.keys().map(secret).collect(),
             ..Grants::default()
         };
@@ -238,7 +238,7 @@ fn deployment(subject: &Subject, origin: &str, grant: &Grant, config: &Value) ->
                 read_only_paths: setup.read_only_paths.clone(),
                 ..HostGrant::default()
             }],
-            methods: Vec::new(),
+            methods: subject.manifest.asks.methods(),
             secrets: setup
                 .secrets
                 .keys()

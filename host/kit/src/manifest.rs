@@ -71,7 +71,7 @@ pub struct ManifestAsks {
 pub struct ManifestHost {
     /// `https://api.example.com`, or `config:base_url` for a host that the configuration names.
     pub host: String,
-    /// Methods in upper case; empty means all.
+    /// Methods in upper case; empty means GET and HEAD.
     #[serde(default)]
     pub methods: Vec<String>,
     /// Paths at which even POST only reads.
@@ -91,6 +91,21 @@ pub struct ManifestSecret {
     /// For the operator, who decides.
     #[serde(default)]
     pub why: String,
+}
+
+impl ManifestAsks {
+    /// The methods that are asked for, at whichever host.
+    #[must_use]
+    pub fn methods(&self) -> Vec<String> {
+        let mut all: Vec<String> = self
+            .hosts
+            .iter()
+            .flat_map(|host| host.methods.iter().cloned())
+            .collect();
+        all.sort();
+        all.dedup();
+        all
+    }
 }
 
 impl Manifest {

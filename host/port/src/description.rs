@@ -72,6 +72,9 @@ pub struct Asks {
 pub struct HostAsk {
     /// `https://api.example.com`, or `config:base_url` for a host that the configuration names.
     pub host: String,
+    /// Methods in upper case; empty means GET and HEAD.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
     #[serde(default)]
     pub why: String,
 }

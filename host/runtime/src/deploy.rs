@@ -261,8 +261,21 @@ fn missing(loaded: &Loaded) -> Vec<String> {
         };
         // A host that the configuration does not name is not needed.
         let Some(origin) = asked.and_then(origin) else { continue };
+        let methods = ask.methods.iter().map(String::as_str);
+        let refused: Vec<&str> = methods
+            .filter(|method| !loaded.policy.reaches_by(method, &origin))
+            .collect();
+        let why = why(&ask.why);
         if !loaded.policy.reaches(&origin) {
-            missing.push(format!("host {origin}{}: --grant {origin}", why(&ask.why)));
+            let by = if refused.is_empty() {
+                String::new()
+            } else {
+                format!("={}", refused.join(","))
+            };
+            missing.push(format!("host {origin}{why}: --grant {origin}{by}"));
+        } else if !refused.is_empty() {
+            let methods = refused.join(",");
+            missing.push(format!("{methods} at {origin}{why}: --grant {origin}={methods}"));
         }
     }
     for ask in &loaded.description.asks.secrets {

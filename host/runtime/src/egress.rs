@@ -18,7 +18,7 @@ use tape_connector_port::Line;
 use tokio::time::Instant;
 
 pub use client::{Clients, never_connected};
-pub use policy::{BadGrant, Denied, Grants, HostGrant, Policy, SecretGrant, Target};
+pub use policy::{BadGrant, Denied, Grants, HostGrant, METHODS_DEFAULT, Policy, SecretGrant, Target};
 pub use resolver::{Names, SystemNames};
 
 use crate::evidence::Recorder;

@@ -43,7 +43,7 @@ mod wasi;
 
 pub use contract::Preview;
 pub use deploy::{Source, Wanted};
-pub use egress::{BadGrant, Grants, HostGrant, Names, SecretGrant, SystemNames};
+pub use egress::{BadGrant, Grants, HostGrant, METHODS_DEFAULT, Names, SecretGrant, SystemNames};
 pub use host::{Clock, Host, HostConfig, HostError, SystemClock};
 pub use inspect::{Inspection, inspect};
 pub use limits::Limits;

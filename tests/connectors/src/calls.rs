@@ -13,6 +13,8 @@ use crate::guests::component;
 pub const TENANT: &str = "default";
 pub const BANK: &str = "bank";
 pub const PROBE: &str = "probe";
+/// Those that [`Setup::host`] grants.
+const METHODS: [&str; 5] = ["GET", "HEAD", "POST", "PUT", "DELETE"];
 
 /// A deployment in the making: nothing is granted until it is.
 pub struct Setup {
@@ -50,7 +52,7 @@ impl Setup {
     pub fn host(self, host: &str) -> Self {
         self.grant(HostGrant {
             host: host.to_owned(),
-            methods: Vec::new(),
+            methods: METHODS.map(str::to_owned).to_vec(),
             private: false,
             read_only_paths: Vec::new(),
         })

@@ -322,6 +322,31 @@ async fn what_is_not_granted_is_refused_by_name() {
     is_unharmed(&host, &upstream).await;
 }
 
+#[tokio::test]
+async fn a_host_granted_without_methods_is_only_read() {
+    let upstream = Upstream::start().await;
+    let grant = HostGrant {
+        host: upstream.origin(),
+        ..HostGrant::default()
+    };
+    let host = Setup::probe().grant(grant).start().await;
+    for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+        let told = told(&host, json!([{"send": {"method": method, "url": upstream.url("/ok")}}])).await;
+        let refusal = format!(
+            "method {method} is not granted for host `{}`, only GET, HEAD",
+            upstream.origin()
+        );
+        let cure = format!("tape connector grant NAME --grant {}={method}", upstream.origin());
+        assert!(
+            told.starts_with("denied: ") && told.contains(&refusal) && told.contains(&cure),
+            "{told}"
+        );
+    }
+    assert!(upstream.received().is_empty());
+    let told = told(&host, json!([{"send": {"method": "GET", "url": upstream.url("/ok")}}])).await;
+    assert!(told.starts_with("200 "), "{told}");
+}
+
 /// A resolver in which every name is this machine.
 struct LeadsHome;
 
@@ -338,7 +363,7 @@ async fn a_name_that_leads_home_is_refused_unless_that_is_granted() {
     let port = upstream.address().port();
     let grant = |private| HostGrant {
         host: format!("http://bank.example:{port}"),
-        methods: Vec::new(),
+        methods: vec!["POST".to_owned()],
         private,
         read_only_paths: Vec::new(),
     };

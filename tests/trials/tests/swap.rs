@@ -87,6 +87,7 @@ impl Deployer {
                     scheme: "http".into(),
                     host: host.0.into(),
                     port: host.1.parse().expect("a port"),
+                    methods: vec!["GET".into(), "POST".into()],
                     ..Default::default()
                 }],
                 limits: Some(pb::ConnectorLimits {

@@ -8,13 +8,15 @@ use thiserror::Error;
 use url::{Host, Url};
 
 const REUSE_CALLS_MAX: u32 = 10_000;
+/// What a host may be asked for by, where its grant names no methods: to read.
+pub const METHODS_DEFAULT: [&str; 2] = ["GET", "HEAD"];
 
 /// Everything that a deployed connector may reach. Empty grants nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grants {
     pub hosts: Vec<HostGrant>,
-    /// The methods of those hosts that name none of their own. Empty grants all.
+    /// The methods of those hosts that name none of their own. Empty grants [`METHODS_DEFAULT`].
     pub methods: Vec<String>,
     pub secrets: Vec<SecretGrant>,
     /// How many calls of this tenant one instance serves, one after the other; 0 = a fresh instance for each call. For guests that are
@@ -180,14 +182,20 @@ impl Policy {
                 target.origin()
             )));
         }
-        let Some(rule) = rules
-            .iter()
-            .find(|rule| rule.methods.is_empty() || rule.methods.contains(&target.method))
-        else {
+        let Some(rule) = rules.iter().find(|rule| rule.methods.contains(&target.method)) else {
+            let mut granted: Vec<&str> = rules
+                .iter()
+                .flat_map(|rule| rule.methods.iter().map(String::as_str))
+                .collect();
+            granted.sort_unstable();
+            granted.dedup();
             return Err(Denied(format!(
-                "method {} is not granted for host `{}`; add it to that grant's methods",
-                target.method,
-                target.origin()
+                "method {method} is not granted for host `{origin}`, only {}; add it to that grant's methods (tape connector grant NAME \
+                 --grant {host}={method})",
+                granted.join(", "),
+                method = target.method,
+                origin = target.origin(),
+                host = target.url.origin().ascii_serialization()
             )));
         };
         let safe_method = matches!(target.method.as_str(), "GET" | "HEAD" | "OPTIONS");
@@ -219,6 +227,11 @@ impl Policy {
         Target::parse("GET", origin).is_ok_and(|target| self.hosts.iter().any(|rule| rule.pattern.matches(&target)))
     }
 
+    /// Whether `origin` may be asked by `method`.
+    pub fn reaches_by(&self, method: &str, origin: &str) -> bool {
+        Target::parse(method, origin).is_ok_and(|target| self.permit(&target).is_ok())
+    }
+
     /// The names of all granted secrets.
     pub fn secret_names(&self) -> impl Iterator<Item = &str> {
         self.secrets.iter().map(|rule| rule.name.as_str())
@@ -227,17 +240,16 @@ impl Policy {
 
 impl HostRule {
     fn read(grant: &HostGrant, methods: &[String]) -> Result<Self, BadGrant> {
-        let methods = if grant.methods.is_empty() {
-            methods
-        } else {
-            &grant.methods
-        };
+        let named = [&grant.methods[..], methods]
+            .into_iter()
+            .find(|named| !named.is_empty());
+        let methods = named.map_or_else(|| METHODS_DEFAULT.map(str::to_owned).to_vec(), <[String]>::to_vec);
         let pattern = Pattern::read(&grant.host)?;
         let bad = |problem: &str| BadGrant {
             grant: grant.host.clone(),
             problem: problem.to_owned(),
         };
-        for method in methods {
+        for method in &methods {
             if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
                 return Err(bad(&format!("`{method}` is not a method in upper case")));
             }
@@ -248,7 +260,7 @@ impl HostRule {
         Ok(Self {
             private: grant.private || pattern.names_localhost(),
             pattern,
-            methods: methods.to_vec(),
+            methods,
             read_only_paths: grant.read_only_paths.clone(),
         })
     }

@@ -13,7 +13,7 @@ func main() {}
 func connector() guest.Exports {
 	return guest.New(guest.About{
 		Name: "{{name}}", Version: "0.1.0", Summary: "Items in an API that deduplicates nothing",
-		Hosts:   []guest.Ask{{Name: "config:base_url", Why: "the API"}},
+		Hosts:   []guest.Ask{{Name: "config:base_url", Methods: []string{"GET", "POST", "DELETE"}, Why: "the API"}},
 		Secrets: []guest.Ask{{Name: "api-token", Why: "authorizes every request"}},
 	}, guest.Operations[Config]{
 		"create": guest.Operation[Config, NewItem]{

@@ -77,5 +77,6 @@ Connector = define(
     config=Config,
     operations={"create": Create()},
     hosts={"config:base_url": "the API"},
+    methods=("GET", "POST", "DELETE"),
     secrets={"api-token": "authorizes every request"},
 )

@@ -39,6 +39,7 @@ impl Io {
         let grants = Grants {
             hosts: vec![HostGrant {
                 host: format!("http://{address}"),
+                methods: vec!["POST".to_owned()],
                 ..HostGrant::default()
             }],
             ..Grants::default()

@@ -1,9 +1,13 @@
 use super::*;
 
 fn policy(host: &str) -> Policy {
+    policy_with(host, &[])
+}
+
+fn policy_with(host: &str, methods: &[&str]) -> Policy {
     let grant = HostGrant {
         host: host.to_owned(),
-        methods: Vec::new(),
+        methods: methods.iter().map(|&method| method.to_owned()).collect(),
         private: false,
         read_only_paths: vec!["/search".to_owned()],
     };
@@ -75,11 +79,29 @@ fn what_hides_in_a_url_is_refused() {
 fn only_reading_is_safe() {
     let unsafe_method = |method: &str, path: &str| {
         let target = Target::parse(method, &format!("https://a.example.com{path}")).unwrap();
-        policy("https://a.example.com").permit(&target).unwrap().unsafe_method
+        let policy = policy_with("https://a.example.com", &["GET", "HEAD", "POST", "DELETE", "BREW"]);
+        policy.permit(&target).unwrap().unsafe_method
     };
     assert!(!unsafe_method("GET", "/x") && !unsafe_method("HEAD", "/x") && !unsafe_method("get", "/x"));
     assert!(unsafe_method("POST", "/x") && unsafe_method("DELETE", "/x") && unsafe_method("BREW", "/x"));
     assert!(!unsafe_method("POST", "/search?q=1") && unsafe_method("POST", "/search/1"));
+}
+
+#[test]
+fn a_grant_without_methods_grants_reading() {
+    let permit = |method: &str| {
+        policy("https://a.example.com").permit(&Target::parse(method, "https://a.example.com/").unwrap())
+    };
+    assert!(permit("GET").is_ok() && permit("HEAD").is_ok());
+    for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"] {
+        let refusal = permit(method).unwrap_err().0;
+        assert!(
+            refusal.starts_with(&format!(
+                "method {method} is not granted for host `https://a.example.com:443`, only GET, HEAD;"
+            )) && refusal.contains(&format!("--grant https://a.example.com={method}")),
+            "{refusal}"
+        );
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub struct Args {
     /// The real thing: a file with its configuration, in JSON
     #[arg(long, value_name = "FILE", requires = "grants")]
     config: Option<PathBuf>,
-    /// The real thing: a host to grant
+    /// The real thing: a host to grant, by the methods that connector.toml asks for
     #[arg(long = "grant", value_name = "HOST", requires = "config")]
     grants: Vec<String>,
     /// The real thing: a secret, and the environment variable that holds it

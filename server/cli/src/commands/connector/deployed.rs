@@ -57,8 +57,8 @@ pub struct Grants {
     /// A file with all grants, in JSON: {"hosts": [...], "methods": [...], "secrets": [{"name", "hosts"}], "limits": {...}}
     #[arg(long, value_name = "FILE")]
     grants: Option<PathBuf>,
-    /// A host to reach: https://api.example.com, *.example.com, http://127.0.0.1:7900
-    #[arg(long = "grant", value_name = "HOST")]
+    /// A host to reach, and by which methods [default: GET and HEAD]: https://api.example.com=GET,POST, *.example.com, http://127.0.0.1:7900
+    #[arg(long = "grant", value_name = "HOST[=METHOD,METHOD]")]
     hosts: Vec<String>,
     /// A secret, and the hosts that it may be sent to [default: all that are granted here]
     #[arg(long = "secret", value_name = "NAME[=HOST,HOST]")]
@@ -89,12 +89,25 @@ impl Grants {
                 grants[key] = json!([]);
             }
         }
-        for host in &self.hosts {
-            let there = |grant: &Value| grant["host"].as_str().or(grant.as_str()) == Some(host);
-            let hosts = grants["hosts"].as_array_mut().into_iter();
-            for hosts in hosts {
-                if !hosts.iter().any(there) {
-                    hosts.push(json!({ "host": host }));
+        let common = grants["methods"].clone();
+        for granted in &self.hosts {
+            let (host, added) = host_and_methods(granted)?;
+            let there = |grant: &&mut Value| grant["host"].as_str().or(grant.as_str()) == Some(host);
+            for hosts in grants["hosts"].as_array_mut().into_iter() {
+                match hosts.iter_mut().find(there) {
+                    None if added.is_empty() => hosts.push(json!({ "host": host })),
+                    None => hosts.push(json!({ "host": host, "methods": added })),
+                    Some(_) if added.is_empty() => {}
+                    Some(grant) => {
+                        if grant.is_string() {
+                            *grant = json!({ "host": host });
+                        }
+                        let mut methods = methods(grant, &common);
+                        methods.extend(added.clone());
+                        methods.sort();
+                        methods.dedup();
+                        grant["methods"] = json!(methods);
+                    }
                 }
             }
         }
@@ -131,6 +144,34 @@ impl Grants {
         }
         Ok(grants)
     }
+}
+
+/// `HOST[=METHOD,METHOD]`.
+fn host_and_methods(written: &str) -> anyhow::Result<(&str, Vec<String>)> {
+    let Some((host, methods)) = written.split_once('=') else {
+        return Ok((written, Vec::new()));
+    };
+    let methods: Vec<String> = methods
+        .split(',')
+        .map(|method| method.trim().to_ascii_uppercase())
+        .collect();
+    let named =
+        |method: &String| !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
+    if host.is_empty() || !methods.iter().all(named) {
+        bail!("--grant {written}: write HOST=METHOD,METHOD, for example https://api.example.com=GET,POST");
+    }
+    Ok((host, methods))
+}
+
+/// The methods that the grant of one host allows; `common` are those of hosts that name none of their own.
+pub fn methods(grant: &Value, common: &Value) -> Vec<String> {
+    let texts = |value: &Value| -> Vec<String> {
+        let all = value.as_array().into_iter().flatten();
+        all.filter_map(|one| Some(one.as_str()?.to_owned())).collect()
+    };
+    let named = [texts(&grant["methods"]), texts(common)];
+    let named = named.into_iter().find(|named| !named.is_empty());
+    named.unwrap_or_else(|| tape_host::METHODS_DEFAULT.map(str::to_owned).to_vec())
 }
 
 /// A connector's name as a file would give it.
@@ -193,6 +234,20 @@ mod tests {
         );
         assert_eq!(after["secrets"][1], json!({"name": "u", "hosts": ["https://b"]}));
         assert_eq!(after["limits"], json!({"calls_per_s": 5}));
+        let by_method = grants(&["https://a=post,DELETE", "https://b=POST", "https://b"], &[], &[]);
+        let after = by_method.on(json!({"hosts": ["https://a"]})).unwrap();
+        assert_eq!(
+            after["hosts"],
+            json!([
+                {"host": "https://a", "methods": ["DELETE", "GET", "HEAD", "POST"]},
+                {"host": "https://b", "methods": ["POST"]},
+            ])
+        );
+        let refused = grants(&["https://a=POST,"], &[], &[])
+            .on(Value::Null)
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("HOST=METHOD"), "{refused}");
         assert!(
             grants(&[], &[], &["x"])
                 .on(Value::Null)

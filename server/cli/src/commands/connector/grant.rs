@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tape_client::VersionName;
 
-use super::deployed::{Asker, Grants, full_name, object, show_missing};
+use super::deployed::{Asker, Grants, full_name, methods, object, show_missing};
 use crate::cx::Cx;
 use crate::exit::Exit;
 use crate::ui::{self, Mark};
@@ -76,12 +76,14 @@ fn show(version: &tape_client::ConnectorVersion, cx: &Cx) -> anyhow::Result<Exit
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     for host in list(&version.grants["hosts"]) {
         let mut line = format!("host    {}", host["host"].as_str().unwrap_or_default());
-        for (key, label) in [("methods", "methods"), ("read_only_paths", "read-only")] {
-            let all = list(&host[key]);
-            if !all.is_empty() {
-                let all: Vec<&str> = all.iter().filter_map(Value::as_str).collect();
-                line.push_str(&format!("  {label} {}", all.join(", ")));
-            }
+        line.push_str(&format!(
+            "  methods {}",
+            methods(&host, &version.grants["methods"]).join(", ")
+        ));
+        let read_only = list(&host["read_only_paths"]);
+        if !read_only.is_empty() {
+            let all: Vec<&str> = read_only.iter().filter_map(Value::as_str).collect();
+            line.push_str(&format!("  read-only {}", all.join(", ")));
         }
         if host["private"] == true {
             line.push_str("  private addresses too");

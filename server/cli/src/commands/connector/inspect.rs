@@ -99,9 +99,20 @@ fn show(description: &Value) -> anyhow::Result<()> {
     for (key, name) in [("hosts", "host"), ("secrets", "name")] {
         for ask in description["asks"][key].as_array().into_iter().flatten() {
             let label = key.trim_end_matches('s');
+            let methods = ask["methods"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str);
+            let methods: Vec<&str> = methods.collect();
             ui::line(format!(
-                "asks for  {label} {}  {}",
+                "asks for  {label} {}{}  {}",
                 ask[name].as_str().unwrap_or_default(),
+                if methods.is_empty() {
+                    String::new()
+                } else {
+                    format!("={}", methods.join(","))
+                },
                 ask["why"].as_str().unwrap_or_default()
             ))?;
         }

@@ -34,7 +34,7 @@ impl Connector for ThisConnector {
                 "type": "object", "required": ["base_url"], "properties": {"base_url": {"type": "string"}}
             },
             "asks": {
-                "hosts": [{"host": "config:base_url", "why": "the API"}],
+                "hosts": [{"host": "config:base_url", "methods": ["GET", "POST", "DELETE"], "why": "the API"}],
                 "secrets": [{"name": "api-token", "why": "authorizes every request"}]
             }
         });

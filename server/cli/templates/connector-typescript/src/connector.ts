@@ -10,7 +10,7 @@ export const connector = defineConnector({
   summary: "Items in an API that deduplicates nothing",
   config: Config,
   asks: {
-    hosts: [{ host: "config:base_url", why: "the API" }],
+    hosts: [{ host: "config:base_url", methods: ["GET", "POST", "DELETE"], why: "the API" }],
     secrets: [{ name: "api-token", why: "authorizes every request" }],
   },
   operations: {
