@@ -272,6 +272,9 @@ async fn client(number: usize, caller: Caller, load: Arc<Load>) {
         // One in doubt may take its time: the client goes on, and its end is looked at at the end.
         while Instant::now() < until && !load.enough.load(Ordering::Relaxed) {
             let found = effect_of(&caller, &run, &key).await;
+            if never_left(&found) {
+                break;
+            }
             if found.status() == pb::EffectStatus::Confirmed {
                 load.confirmed.fetch_add(1, Ordering::Relaxed);
                 break;
@@ -430,15 +433,22 @@ impl Swapper<'_> {
     }
 }
 
+/// FAILED because the upstream says that it never got it: a server was killed after the mark and before the byte.
+fn never_left(effect: &pb::EffectRecord) -> bool {
+    let code = serde_json::from_str::<serde_json::Value>(&effect.error_json).map(|error| error["code"] == "absent");
+    effect.status() == pb::EffectStatus::Failed && code.unwrap_or(false)
+}
+
 /// What must hold once everybody has finished.
-async fn check(swapper: &Swapper<'_>, caller: &Caller, questions: &[(String, String)]) -> String {
+async fn check(swapper: &Swapper<'_>, caller: &Caller, questions: &[(String, String)], killed: bool) -> String {
     let begun = swapper.load.begun.lock().unwrap().clone();
     let until = Instant::now() + PATIENCE;
     let mut effects = BTreeMap::new();
+    let mut absent = Vec::new();
     for (reference, (run, key)) in &begun {
         let effect = loop {
             let effect = effect_of(caller, run, key).await;
-            if effect.status() == pb::EffectStatus::Confirmed {
+            if effect.status() == pb::EffectStatus::Confirmed || killed && never_left(&effect) {
                 break effect;
             }
             assert!(
@@ -447,7 +457,11 @@ async fn check(swapper: &Swapper<'_>, caller: &Caller, questions: &[(String, Str
             );
             sleep(LOOK_AGAIN).await;
         };
-        effects.insert(reference.clone(), effect);
+        if effect.status() == pb::EffectStatus::Failed {
+            absent.push(reference.clone());
+        } else {
+            effects.insert(reference.clone(), effect);
+        }
     }
 
     // The bank's own books: each wire once, and none that nobody asked for.
@@ -467,6 +481,8 @@ async fn check(swapper: &Swapper<'_>, caller: &Caller, questions: &[(String, Str
         unbooked.is_empty(),
         "confirmed and not in the bank's books: {unbooked:?}"
     );
+    let denied: Vec<_> = absent.iter().filter(|reference| booked.contains_key(*reference)).collect();
+    assert!(denied.is_empty(), "said to be absent, and in the bank's books: {denied:?}");
     let asked = swapper.load.asked.lock().unwrap().clone();
     assert!(
         booked.keys().all(|reference| asked.contains(reference)),
@@ -518,9 +534,10 @@ async fn check(swapper: &Swapper<'_>, caller: &Caller, questions: &[(String, Str
         "no attempt could be checked: {checked}, {canaries}"
     );
     format!(
-        "{} wires confirmed, each booked once; {checked} attempts in settled windows went where they should ({canaries} to a canary); \
+        "{} wires confirmed, each booked once; {} absent after a kill, none of them booked; {checked} attempts in settled windows went where they should ({canaries} to a canary); \
          {own} questions in doubt answered by the version that dispatched; {traps} trapping versions",
-        effects.len()
+        effects.len(),
+        absent.len()
     )
 }
 
@@ -628,7 +645,7 @@ async fn trial(what: &str, mut stage: Stage, kills: bool) {
     clients.join_all().await;
     let caller = stage.servers[0].caller();
     let heard = questions.lock().unwrap().clone();
-    let found = check(&swapper, &caller, &heard).await;
+    let found = check(&swapper, &caller, &heard, kills).await;
     listeners.shutdown().await;
     drop(swapper);
     for server in &mut stage.servers {
