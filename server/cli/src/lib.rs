@@ -9,6 +9,7 @@
 mod agent_process;
 mod bank_client;
 mod bank_process;
+mod code_cache;
 mod commands;
 mod cx;
 mod demo;

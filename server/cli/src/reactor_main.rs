@@ -11,6 +11,7 @@ use tape_node::{NodeConfig, ReactorNodeConfig, run_reactors, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::code_cache::CodeCacheArgs;
 use crate::exit::Exit;
 use crate::ui;
 
@@ -36,6 +37,8 @@ struct Args {
     /// A project's file: its connectors are loaded here
     #[arg(long, value_name = "TAPE.YAML")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    code_cache: CodeCacheArgs,
     /// How long a claim on a row lasts without renewal, in milliseconds; for all of them
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(100..))]
     claim_ttl_ms: Option<i64>,
@@ -99,7 +102,7 @@ impl Args {
             apps: self.app.clone(),
             tenants: self.tenant.clone(),
             project,
-            connector_cache: None,
+            connector_cache: self.code_cache.folder(),
         })
     }
 }

@@ -12,6 +12,7 @@ use tape_node::{Node, NodeConfig, TlsFiles, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::code_cache::CodeCacheArgs;
 use crate::exit::Exit;
 use crate::ui;
 
@@ -54,6 +55,8 @@ struct Args {
     /// How often the store is counted for the metrics, at most, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 10_000, env = "TAPE_COUNT_INTERVAL_MS", value_parser = clap::value_parser!(u64).range(10..))]
     count_interval_ms: u64,
+    #[command(flatten)]
+    code_cache: CodeCacheArgs,
     /// Listen in plaintext and without authentication on other addresses than loopback
     #[arg(long)]
     insecure: bool,
@@ -122,6 +125,7 @@ impl Args {
             .zip(self.tls_key.clone())
             .map(|(cert, key)| TlsFiles { cert, key });
         config.auth_tokens.clone_from(&self.auth_tokens);
+        config.connector_cache = self.code_cache.folder();
         config.count_interval = Duration::from_millis(self.count_interval_ms);
         if let Some(kinds) = &self.reactors {
             let kinds = chosen(kinds)?;
