@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 /// The contract, one file per service and two of shared messages.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "tape/v1/errors.proto",
     "tape/v1/calls.proto",
     "tape/v1/tape.proto",
     "tape/v1/workers.proto",
+    "tape/v1/driver.proto",
     "tape/v1/admin.proto",
     "tape/v1/reactors.proto",
     "tape/v1/connectors.proto",

@@ -189,7 +189,7 @@ fn needed(path: &str) -> Option<Role> {
         // Probes have no credentials, and learn that the server serves, no more.
         "grpc.health.v1.Health" => return None,
         "tape.v1.Tape" if looks => Role::Reader,
-        "tape.v1.Tape" | "tape.v1.Workers" => Role::Driver,
+        "tape.v1.Tape" | "tape.v1.Driver" | "tape.v1.Workers" => Role::Driver,
         "tape.v1.Admin" => match method {
             "DumpRun" | "Stats" => Role::Reader,
             "StartRun" => Role::Driver,

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -49,18 +49,17 @@ struct Method {
     span: String,
 }
 
-/// Observes every call of the services that it is laid around.
-#[derive(Clone, Debug)]
-pub struct ObserveLayer {
-    methods: Arc<HashMap<String, Arc<Method>>>,
-    other: Arc<Method>,
+/// The methods of the contract by path, and what all others count as.
+static METHODS: LazyLock<Methods> = LazyLock::new(Methods::of_contract);
+
+struct Methods {
+    known: HashMap<String, Method>,
+    other: Method,
 }
 
-impl ObserveLayer {
-    /// A layer that knows the methods of the contract.
-    #[must_use]
-    pub fn new() -> Self {
-        let mut methods = HashMap::new();
+impl Methods {
+    fn of_contract() -> Self {
+        let mut known = HashMap::new();
         // The build made these descriptors: were they unreadable, every method would count as `other`.
         let files = FileDescriptorSet::decode(tape_proto::FILE_DESCRIPTOR_SET).unwrap_or_default();
         for file in &files.file {
@@ -71,7 +70,7 @@ impl ObserveLayer {
                         label: format!("{}/{}", service.name(), method.name()),
                         span: format!("tape.{}", snake(method.name())),
                     };
-                    methods.insert(path, Arc::new(method));
+                    known.insert(path, method);
                 }
             }
         }
@@ -79,18 +78,17 @@ impl ObserveLayer {
             label: "other".to_owned(),
             span: "tape.other".to_owned(),
         };
-        Self {
-            methods: Arc::new(methods),
-            other: Arc::new(other),
-        }
+        Self { known, other }
+    }
+
+    fn at(&self, path: &str) -> &Method {
+        self.known.get(path).unwrap_or(&self.other)
     }
 }
 
-impl Default for ObserveLayer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+/// Observes every call of the services that it is laid around.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ObserveLayer;
 
 /// `BeginRun` -> `begin_run`.
 fn snake(name: &str) -> String {
@@ -108,10 +106,7 @@ impl<S> Layer<S> for ObserveLayer {
     type Service = Observed<S>;
 
     fn layer(&self, inner: S) -> Observed<S> {
-        Observed {
-            inner,
-            layer: self.clone(),
-        }
+        Observed { inner }
     }
 }
 
@@ -119,7 +114,6 @@ impl<S> Layer<S> for ObserveLayer {
 #[derive(Clone, Debug)]
 pub struct Observed<S> {
     inner: S,
-    layer: ObserveLayer,
 }
 
 impl<S, A, B> Service<Request<A>> for Observed<S>
@@ -135,29 +129,7 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let method = self.layer.methods.get(request.uri().path());
-        let method = method.unwrap_or(&self.layer.other).clone();
-        // Below the usual level of the log: it is there for whoever follows traces.
-        let span = tracing::debug_span!(
-            "call",
-            otel.name = method.span,
-            otel.kind = "server",
-            rpc.method = method.label
-        );
-        if !span.is_disabled() {
-            let parent = TraceContextPropagator::new().extract(&Headers(request.headers()));
-            if parent.span().span_context().is_valid()
-                && let Err(error) = span.set_parent(parent)
-            {
-                tracing::debug!(%error, "the span stands alone");
-            }
-        }
-        let call = Call {
-            method,
-            began: Instant::now(),
-            span,
-            ended: false,
-        };
+        let call = Call::begin(request.uri().path(), request.headers());
         let inner = call.span.in_scope(|| self.inner.call(request));
         ObservedCall {
             inner,
@@ -167,15 +139,46 @@ where
 }
 
 /// A call under way. One that is dropped before it ended was given up by its caller.
-struct Call {
-    method: Arc<Method>,
+pub(crate) struct Call {
+    method: &'static Method,
     began: Instant,
     span: Span,
     ended: bool,
 }
 
 impl Call {
-    fn end(&mut self, code: Code) {
+    /// Of the method at `path`, under the trace that `headers` name.
+    pub(crate) fn begin(path: &str, headers: &HeaderMap) -> Self {
+        let method = METHODS.at(path);
+        // Below the usual level of the log: it is there for whoever follows traces.
+        let span = tracing::debug_span!(
+            "call",
+            otel.name = method.span,
+            otel.kind = "server",
+            rpc.method = method.label
+        );
+        if !span.is_disabled() {
+            let parent = TraceContextPropagator::new().extract(&Headers(headers));
+            if parent.span().span_context().is_valid()
+                && let Err(error) = span.set_parent(parent)
+            {
+                tracing::debug!(%error, "the span stands alone");
+            }
+        }
+        Self {
+            method,
+            began: Instant::now(),
+            span,
+            ended: false,
+        }
+    }
+
+    /// What belongs to the call happens within this.
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    pub(crate) fn end(&mut self, code: Code) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
@@ -315,10 +318,10 @@ mod tests {
 
     #[test]
     fn the_methods_of_the_contract_are_known_by_name() {
-        let layer = ObserveLayer::new();
-        let method = &layer.methods["/tape.v1.Tape/RecordDecision"];
+        let method = METHODS.at("/tape.v1.Tape/RecordDecision");
         assert_eq!(method.label, "Tape/RecordDecision");
         assert_eq!(method.span, "tape.record_decision");
-        assert!(layer.methods.contains_key("/tape.v1.Workers/Attach"));
+        assert!(METHODS.known.contains_key("/tape.v1.Workers/Attach"));
+        assert_eq!(METHODS.at("/tape.v1.Tape/NoSuch").label, "other");
     }
 }

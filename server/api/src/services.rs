@@ -4,6 +4,7 @@ mod admin;
 mod budget;
 mod connectors;
 mod decision;
+mod driver;
 mod effect;
 mod events;
 mod gate;
@@ -147,7 +148,7 @@ impl Services {
         }
     }
 
-    /// Tape, Admin, Workers, Reactors, Connectors, and with them health and reflection.
+    /// Tape, Driver, Admin, Workers, Reactors, Connectors, and with them health and reflection.
     ///
     /// Serve it by `tonic::transport::Server::builder().add_routes(..)`. The caller sets TCP_NODELAY and HTTP/2
     /// keep-alive there: both belong to its listener. [`WorkerHub::drain`] ends what streams.
@@ -155,6 +156,7 @@ impl Services {
     pub fn routes(&self) -> Routes {
         let cx = || self.shared.clone();
         let tape = pb::tape_server::TapeServer::new(tape::TapeService { cx: cx() });
+        let driver = pb::driver_server::DriverServer::new(driver::DriverService { cx: cx() });
         let admin = pb::admin_server::AdminServer::new(admin::AdminService { cx: cx() });
         let reactors = pb::reactors_server::ReactorsServer::new(reactors::ReactorsService { cx: cx() });
         let workers = pb::workers_server::WorkersServer::new(workers::WorkersService { cx: cx() });
@@ -163,6 +165,7 @@ impl Services {
         let (_, health) = tonic_health::server::health_reporter();
         let routes = Routes::default()
             .add_service(tape.max_decoding_message_size(DECODED_BYTES_MAX))
+            .add_service(driver.max_decoding_message_size(DECODED_BYTES_MAX))
             .add_service(admin.max_decoding_message_size(DECODED_BYTES_MAX))
             .add_service(workers.max_decoding_message_size(DECODED_BYTES_MAX))
             .add_service(reactors.max_decoding_message_size(DECODED_BYTES_MAX))

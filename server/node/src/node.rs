@@ -288,7 +288,7 @@ fn server(tls: Option<ServerTlsConfig>, verify: Option<Arc<dyn Verify>>) -> Resu
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
-        .layer(ObserveLayer::new())
+        .layer(ObserveLayer)
         .layer(AuthLayer::new(verify))
         .layer(ForeignLayer))
 }

@@ -4,6 +4,7 @@
 //! | file | service | for |
 //! |---|---|---|
 //! | `tape.proto` | `Tape` | drivers: runs, decisions, effects, gates, budgets, values, sessions, feeds |
+//! | `driver.proto` | `Driver` | the same calls of an app process on one stream |
 //! | `workers.proto` | `Workers` | app processes that take calls from the server |
 //! | `admin.proto` | `Admin` | operators and the command line |
 //! | `reactors.proto` | `Reactors` | reactors in processes of their own |

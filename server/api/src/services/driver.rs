@@ -1,0 +1,162 @@
+//! `Driver`: the calls of one app process on one stream.
+//!
+//! ```text
+//! requests, numbered ─▶ so many side by side ─▶ the area that answers its RPC ─▶ answers, in any order
+//! ```
+
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use prost::Message as _;
+use tape_port::TapeError;
+use tape_proto::ERROR_DETAIL_TRAILER;
+use tape_proto::v1 as pb;
+use tape_proto::v1::driver_answer::Answer;
+use tape_proto::v1::driver_request::Request as Asked;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Request, Response, Status, Streaming};
+use tracing::Instrument as _;
+
+use super::{Cx, Shared, budget, decision, effect, gate, obligation, run, session, timer, value};
+use crate::feed::Answers;
+use crate::observe::Call;
+use crate::status;
+
+/// Requests of one stream that are worked on at the same time. A request has 16 MiB at most.
+const AT_ONCE: usize = 256;
+/// Headers that speak of one request: on a stream they would speak of all.
+const OF_ONE_REQUEST: [&str; 4] = ["tape-fence", "tape-lease-owner", "tape-request-id", TRACE];
+const TRACE: &str = "traceparent";
+
+pub(crate) struct DriverService {
+    pub(crate) cx: Arc<Shared>,
+}
+
+#[tonic::async_trait]
+impl pb::driver_server::Driver for DriverService {
+    type DriveStream = Answers<pb::DriverAnswer>;
+
+    async fn drive(
+        &self,
+        request: Request<Streaming<pb::DriverRequest>>,
+    ) -> Result<Response<Self::DriveStream>, Status> {
+        let (mut metadata, extensions, requests) = request.into_parts();
+        let cx = Arc::new(self.cx.of(&metadata, &extensions));
+        for header in OF_ONE_REQUEST {
+            metadata.remove(header);
+        }
+        let metadata = Arc::new(metadata);
+        let closing = self.cx.closing.clone();
+        let answers = requests
+            .take_until(async move { closing.cancelled().await })
+            .map(move |request| answer(cx.clone(), metadata.clone(), request))
+            .buffer_unordered(AT_ONCE);
+        Ok(Response::new(answers.boxed()))
+    }
+}
+
+/// The answer to one request. Only a stream that cannot be read any further ends with an error.
+async fn answer(
+    cx: Arc<Cx>,
+    metadata: Arc<MetadataMap>,
+    request: Result<pb::DriverRequest, Status>,
+) -> Result<pb::DriverAnswer, Status> {
+    let pb::DriverRequest {
+        id,
+        traceparent,
+        request,
+    } = request?;
+    let metadata = match traceparent.parse() {
+        Ok(trace) if !traceparent.is_empty() => {
+            let mut own = MetadataMap::clone(&metadata);
+            own.insert(TRACE, trace);
+            Arc::new(own)
+        }
+        // A trace that is malformed is ignored, as the standard asks.
+        _ => metadata,
+    };
+    let answer = match request {
+        Some(asked) => {
+            let mut call = Call::begin(path(&asked), MetadataMap::as_ref(&metadata));
+            let answer = dispatch(&cx, &metadata, asked).instrument(call.span()).await;
+            call.end(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+            answer
+        }
+        None => Err(status::of(nothing_asked(id).into())),
+    };
+    let answer = answer.unwrap_or_else(|status| Answer::Error(error(&status)));
+    Ok(pb::DriverAnswer {
+        id,
+        answer: Some(answer),
+    })
+}
+
+/// Which area answers which request.
+macro_rules! driver {
+    ($($variant:ident: $rpc:ident = $area:ident;)*) => {
+        async fn dispatch(cx: &Cx, metadata: &MetadataMap, asked: Asked) -> Result<Answer, Status> {
+            match asked {
+                $(Asked::$variant(asked) => {
+                    cx.admit(&asked).await.map_err(status::of)?;
+                    let answer: Result<_, TapeError> = $area::$rpc(cx, metadata, asked).await;
+                    answer.map(Answer::$variant).map_err(status::of)
+                })*
+            }
+        }
+
+        /// The RPC of which it is the request, as metrics and traces name it.
+        const fn path(asked: &Asked) -> &'static str {
+            match asked {
+                $(Asked::$variant(_) => concat!("/tape.v1.Tape/", stringify!($variant)),)*
+            }
+        }
+    };
+}
+
+driver! {
+    BeginRun: begin_run = run;
+    ResumeRun: resume_run = run;
+    EndRun: end_run = run;
+    GetRun: get_run = run;
+    RecordDecision: record_decision = decision;
+    GetDecision: get_decision = decision;
+    BeginEffect: begin_effect = effect;
+    CompleteEffect: complete_effect = effect;
+    GetEffect: get_effect = effect;
+    ReconcileEffect: reconcile_effect = effect;
+    RegisterCompensation: register_compensation = obligation;
+    ListObligations: list_obligations = obligation;
+    SetBudget: set_budget = budget;
+    AdmitBudget: admit_budget = budget;
+    ChargeBudget: charge_budget = budget;
+    AwaitSignal: await_signal = gate;
+    SendSignal: send_signal = gate;
+    SetTimer: set_timer = timer;
+    CancelTimer: cancel_timer = timer;
+    WriteValue: write_value = value;
+    GetValue: get_value = value;
+    DeleteValue: delete_value = value;
+    CreateSession: create_session = session;
+    GetSession: get_session = session;
+    AppendEvent: append_event = session;
+}
+
+fn nothing_asked(id: u64) -> tape_core::Refusal {
+    tape_core::Refusal::invalid(
+        "request",
+        "",
+        format!("Request {id} of the stream asks nothing that this server knows."),
+        "Set one of the requests of DriverRequest; send what is not among them as an RPC of its own.",
+    )
+}
+
+/// A status as a message: what its trailer says is a field.
+fn error(status: &Status) -> pb::DriverError {
+    let detail = status.metadata().get_bin(ERROR_DETAIL_TRAILER);
+    let detail = detail.and_then(|detail| detail.to_bytes().ok());
+    pb::DriverError {
+        status: status.code().into(),
+        message: status.message().to_owned(),
+        detail: detail.and_then(|detail| pb::ErrorDetail::decode(detail).ok()),
+    }
+}
