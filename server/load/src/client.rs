@@ -1,5 +1,7 @@
 //! One client: a connection of its own, and the calls that a driver makes.
 
+use tape_proto::v1::driver_answer::Answer;
+use tape_proto::v1::driver_request::Request;
 use tape_proto::v1::tape_client::TapeClient;
 use tape_proto::v1::{
     BeginEffectRequest, BeginRunRequest, CompleteEffectRequest, EffectStatus, EndRunRequest, RecordDecisionRequest,
@@ -10,34 +12,71 @@ use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::stream::DriverStream;
+
 /// A JSON string of about 200 bytes, as the sizes of the targets are given.
 pub const PAYLOAD: &str = "\"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\
 0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"";
 
+/// Asks on the stream if there is one, or else by a call.
+macro_rules! ask {
+    ($client:expr, $variant:ident, $rpc:ident, $request:expr) => {
+        match &$client.stream {
+            None => $client.tape.$rpc($request).await?.into_inner(),
+            Some(stream) => match stream.call(Request::$variant($request)).await? {
+                Answer::$variant(answer) => answer,
+                other => return Err(Status::internal(format!("another answer: {other:?}"))),
+            },
+        }
+    };
+}
+
+/// How the clients of one load reach the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Each is a process of its own, with a connection of its own.
+    Connections,
+    /// All are in one process, and share its connection.
+    OneConnection,
+    /// All are in one process, and share its `Driver` stream.
+    OneStream,
+}
+
 /// A driver of runs of its own.
 pub struct Client {
     tape: TapeClient<Channel>,
+    stream: Option<DriverStream>,
     health: HealthClient<Channel>,
     name: String,
     runs: u64,
 }
 
 impl Client {
-    /// Connects. `name` must differ from every other client's, also of earlier loads on the same store.
+    /// Connects so many clients, named after `name`, which must differ from every other load's on the same store.
     ///
     /// # Errors
     /// If the server cannot be reached.
-    pub async fn connect(url: &str, name: String) -> anyhow::Result<Self> {
-        let channel = tonic::transport::Endpoint::from_shared(url.to_owned())?
-            .tcp_nodelay(true)
-            .connect()
-            .await?;
-        Ok(Self {
-            tape: TapeClient::new(channel.clone()),
-            health: HealthClient::new(channel),
-            name,
-            runs: 0,
-        })
+    pub async fn connect(url: &str, name: &str, clients: usize, way: Way) -> anyhow::Result<Vec<Self>> {
+        let endpoint = tonic::transport::Endpoint::from_shared(url.to_owned())?.tcp_nodelay(true);
+        let mut shared = endpoint.connect().await?;
+        let stream = match way {
+            Way::OneStream => Some(DriverStream::open(shared.clone()).await?),
+            Way::Connections | Way::OneConnection => None,
+        };
+        let mut connected = Vec::with_capacity(clients);
+        for index in 0..clients {
+            if way == Way::Connections && index > 0 {
+                shared = endpoint.connect().await?;
+            }
+            connected.push(Self {
+                tape: TapeClient::new(shared.clone()),
+                stream: stream.clone(),
+                health: HealthClient::new(shared.clone()),
+                name: format!("{name}-{index}"),
+                runs: 0,
+            });
+        }
+        Ok(connected)
     }
 
     /// A run from its beginning to its end: one decision, one effect.
@@ -54,14 +93,14 @@ impl Client {
             response_json: PAYLOAD.to_owned(),
             ..Default::default()
         };
-        self.tape.record_decision(decision).await?;
+        ask!(self, RecordDecision, record_decision, decision);
         self.step(&run_id, 0).await?;
         let end = EndRunRequest {
             run_id,
             status: RunStatus::Terminal.into(),
             ..Default::default()
         };
-        self.tape.end_run(end).await?;
+        ask!(self, EndRun, end_run, end);
         Ok(())
     }
 
@@ -79,7 +118,7 @@ impl Client {
             lease_owner: self.name.clone(),
             ..Default::default()
         };
-        Ok(self.tape.begin_run(begin).await?.into_inner().run_id)
+        Ok(ask!(self, BeginRun, begin_run, begin).run_id)
     }
 
     /// A durable step: an effect begun and completed.
@@ -95,7 +134,7 @@ impl Client {
             request_json: PAYLOAD.to_owned(),
             ..Default::default()
         };
-        let key = self.tape.begin_effect(begin).await?.into_inner().idempotency_key;
+        let key = ask!(self, BeginEffect, begin_effect, begin).idempotency_key;
         let complete = CompleteEffectRequest {
             run_id: run_id.to_owned(),
             idempotency_key: key,
@@ -103,7 +142,7 @@ impl Client {
             response_json: PAYLOAD.to_owned(),
             ..Default::default()
         };
-        self.tape.complete_effect(complete).await?;
+        ask!(self, CompleteEffect, complete_effect, complete);
         Ok(())
     }
 

@@ -9,8 +9,9 @@ pub mod floor;
 mod load;
 mod samples;
 mod server;
+mod stream;
 
-pub use client::{Client, PAYLOAD};
-pub use load::{Measured, Work, apply, stored_runs};
+pub use client::{Client, PAYLOAD, Way};
+pub use load::{Measured, Work, apply, apply_by, stored_runs};
 pub use samples::Samples;
 pub use server::{Server, Setup, Usage};

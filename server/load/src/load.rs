@@ -8,7 +8,7 @@ use tape_proto::v1::admin_client::AdminClient;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::client::Client;
+use crate::client::{Client, Way};
 use crate::samples::Samples;
 
 /// What the clients do, over and over.
@@ -66,15 +66,28 @@ impl Measured {
 /// beyond what an agent's does.
 const STEPS_PER_RUN: i32 = 100;
 
-/// Applies the load. `name` must differ from that of every other load on the same store.
+/// Applies the load, each client over a connection of its own. `name` must differ from that of every other load on the same
+/// store.
 ///
 /// # Errors
 /// If any call fails: a load that fails measures nothing.
 pub async fn apply(url: &str, name: &str, work: Work, clients: usize, length: Duration) -> anyhow::Result<Measured> {
-    let mut connected = Vec::with_capacity(clients);
-    for index in 0..clients {
-        connected.push(Client::connect(url, format!("{name}-{index}")).await?);
-    }
+    apply_by(url, name, work, clients, length, Way::Connections).await
+}
+
+/// The same, by any way to the server.
+///
+/// # Errors
+/// If any call fails.
+pub async fn apply_by(
+    url: &str,
+    name: &str,
+    work: Work,
+    clients: usize,
+    length: Duration,
+    way: Way,
+) -> anyhow::Result<Measured> {
+    let connected = Client::connect(url, name, clients, way).await?;
     let begun = Instant::now();
     // The beginning is not counted: caches are cold and connections new.
     let (from, until) = (begun + length / 5, begun + length + length / 5);

@@ -5,12 +5,15 @@ use crate::report::{Bound, Line, Report};
 use crate::section::{Plan, ms};
 use tape_load::Server;
 use tape_load::floor;
-use tape_load::{Measured, Work};
+use tape_load::{Measured, Way, Work};
 
 /// The numbers of clients.
 const CLIENTS: [usize; 4] = [1, 16, 64, 256];
 /// How often the disk is asked to make something durable, before and after the loads.
 const SYNCS: u32 = 500;
+/// Runs that one process drives at the same time, and how often each way to the server is taken.
+const RUNS: usize = 64;
+const WAYS_IN_TURN: usize = 3;
 /// Runs whose size on the disk is measured, all begun and ended by 16 clients.
 const SIZED: usize = 16;
 
@@ -28,6 +31,7 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
             loads.push(measured(plan, &server, report, work, clients).await?);
         }
     }
+    one_process(plan, &server, report).await?;
     sync.merge(&floor::fdatasync(folder.path(), SYNCS)?);
     let usage = server.usage()?;
     server.stop().await?;
@@ -72,6 +76,26 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
         &loads,
     )?;
     size(plan, report).await
+}
+
+/// What the stream of calls pays: the steps of 64 runs in one process, by calls and on a stream, in turn.
+async fn one_process(plan: &Plan, server: &Server, report: &mut Report) -> anyhow::Result<()> {
+    let mut rates = [Vec::new(), Vec::new()];
+    for round in 0..WAYS_IN_TURN {
+        for (rates, way) in rates.iter_mut().zip([Way::OneConnection, Way::OneStream]) {
+            let (name, length) = (format!("{way:?}-{round}"), plan.load / 2);
+            let measured = tape_load::apply_by(&server.url, &name, Work::Step, RUNS, length, way).await?;
+            rates.push(measured.rate());
+        }
+    }
+    let [calls, stream] = rates.map(|mut rates| {
+        rates.sort_by(f64::total_cmp);
+        rates[rates.len() / 2]
+    });
+    report.figure(format!("durable steps of {RUNS} runs in one process, by calls, per second"), calls);
+    report.figure(format!("durable steps of {RUNS} runs in one process, on one stream, per second"), stream);
+    report.figure("on one stream, in terms of calls", stream / calls);
+    Ok(())
 }
 
 /// One load, its figures told.
