@@ -34,7 +34,9 @@ fn usual(cache_home: Option<OsString>, home: Option<OsString>) -> Option<PathBuf
     let absolute = |path: &PathBuf| path.is_absolute();
     let caches = cache_home.map(PathBuf::from).filter(absolute);
     let in_home = || home.map(PathBuf::from).filter(absolute).map(|home| home.join(".cache"));
-    caches.or_else(in_home).map(|caches| caches.join("tape").join("connectors"))
+    caches
+        .or_else(in_home)
+        .map(|caches| caches.join("tape").join("connectors"))
 }
 
 #[cfg(test)]

@@ -69,12 +69,18 @@ async fn main() -> anyhow::Result<()> {
     } else {
         args.only
     };
+    let mut failed = Vec::new();
     for section in sections {
-        plan.measure(section, &mut report).await?;
+        // What one part cannot measure does not take the others' figures away.
+        if let Err(error) = plan.measure(section, &mut report).await {
+            tell(&format!("  this part ends here: {error:#}"));
+            failed.push(section);
+        }
     }
     let history = args.out.join("history.jsonl");
     report.append(&history)?;
     tell(&format!("appended to {}", history.display()));
     print!("{}", report.table());
+    anyhow::ensure!(failed.is_empty(), "not measured to the end: {failed:?}");
     Ok(())
 }

@@ -25,7 +25,7 @@ use crate::status;
 /// Requests of one stream that are worked on at the same time. A request has 16 MiB at most.
 const AT_ONCE: usize = 256;
 /// Headers that speak of one request: on a stream they would speak of all.
-const OF_ONE_REQUEST: [&str; 4] = ["tape-fence", "tape-lease-owner", "tape-request-id", TRACE];
+const OF_ONE_REQUEST: [&str; 3] = ["tape-fence", "tape-lease-owner", "tape-request-id"];
 const TRACE: &str = "traceparent";
 
 pub(crate) struct DriverService {

@@ -5,6 +5,7 @@
 mod admin;
 mod client;
 mod connectors;
+mod drive;
 mod driver;
 mod events;
 mod feed;

@@ -72,21 +72,27 @@ impl Contract {
             .any(|field| field.name() == "tenant_id")
     }
 
-    /// A request whose text fields have these names, and whose numbers are 1.
-    pub fn request(&self, rpc: &Rpc, names: Names<'_>) -> Bytes {
-        self.filled(&rpc.input, names, 0)
+    /// What is sent: text fields have these names, numbers are 1. On a stream each alternative is a message of its own.
+    pub fn requests(&self, rpc: &Rpc, names: Names<'_>) -> Vec<Bytes> {
+        let fields = &self.message(&rpc.input).field;
+        let of_oneof = |index: i32| fields.iter().filter(|field| field.oneof_index == Some(index)).count();
+        let alternatives = (0..).map(of_oneof).take_while(|count| *count > 0).max();
+        let messages = if rpc.streams_in { alternatives.unwrap_or(1) } else { 1 };
+        (0..messages)
+            .map(|alternative| self.filled(&rpc.input, names, 0, alternative))
+            .collect()
     }
 
-    fn filled(&self, message: &str, names: Names<'_>, depth: u32) -> Bytes {
+    fn filled(&self, message: &str, names: Names<'_>, depth: u32, alternative: usize) -> Bytes {
         let mut bytes = Vec::new();
-        let mut oneofs = Vec::new();
+        let mut seen: Vec<i32> = Vec::new();
         for field in &self.message(message).field {
-            // Of alternatives the first.
             if let Some(oneof) = field.oneof_index {
-                if oneofs.contains(&oneof) {
+                let before = seen.iter().filter(|other| **other == oneof).count();
+                seen.push(oneof);
+                if before != alternative {
                     continue;
                 }
-                oneofs.push(oneof);
             }
             self.fill(&mut bytes, field, names, depth);
         }
@@ -110,7 +116,7 @@ impl Contract {
                 }
             }
             Type::Message if depth < 2 && field.label() != prost_types::field_descriptor_proto::Label::Repeated => {
-                let inner = self.filled(field.type_name(), names, depth + 1);
+                let inner = self.filled(field.type_name(), names, depth + 1, 0);
                 whole(&inner);
             }
             Type::Int32 | Type::Int64 | Type::Uint32 | Type::Uint64 | Type::Bool | Type::Enum => {
@@ -133,19 +139,19 @@ impl Contract {
     }
 }
 
-/// Calls `rpc` with these bytes. What came: messages as bytes, until the stream ends, fails or is quiet; and how it ended.
-pub async fn call(channel: &Channel, rpc: &Rpc, token: &str, request: Bytes) -> (Vec<Bytes>, Option<Status>) {
+/// Calls `rpc` with these messages. What came: messages as bytes, until the stream ends, fails or is quiet; and how it ended.
+pub async fn call(channel: &Channel, rpc: &Rpc, token: &str, requests: Vec<Bytes>) -> (Vec<Bytes>, Option<Status>) {
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     grpc.ready().await.expect("the channel is open");
     let path = rpc.path.parse().expect("a path");
     let authorization = format!("Bearer {token}").parse().expect("a header");
     let answer = if rpc.streams_in {
-        let messages = stream::iter([request]).chain(stream::pending());
+        let messages = stream::iter(requests).chain(stream::pending());
         let mut asked = Request::new(messages);
         asked.metadata_mut().insert("authorization", authorization);
         grpc.streaming(asked, path, Raw).await
     } else {
-        let mut asked = Request::new(request);
+        let mut asked = Request::new(requests.into_iter().next().unwrap_or_default());
         asked.metadata_mut().insert("authorization", authorization);
         grpc.server_streaming(asked, path, Raw).await
     };

@@ -53,7 +53,12 @@ impl Guest {
     pub fn read(folder: &Path) -> anyhow::Result<Self> {
         let subject = Subject::read(folder, Vec::new())?;
         let build = subject.manifest.build.as_ref().context("it has no [build]")?;
-        let component = std::fs::read(folder.join(&build.artifact)).context("it is not built")?;
+        // What a compiler leaves as a module was made a component beside it.
+        let artifact = folder.join(&build.artifact);
+        let wrapped = artifact.with_extension("component.wasm");
+        let built = if wrapped.exists() { wrapped } else { artifact };
+        let component = std::fs::read(built)
+            .with_context(|| format!("it is not built: tape connector build {}", folder.display()))?;
         let language = match build.command.first().map(String::as_str) {
             Some("npm") => "TypeScript",
             Some("go") => "Go",

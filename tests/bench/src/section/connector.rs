@@ -14,9 +14,16 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
         }
     }
     for guest in guests {
+        let language = guest.language.clone();
         let (load, scratch) = (plan.load, plan.scratch()?);
         let measured = tokio::task::spawn_blocking(move || tape_connector_bench::measure(&guest, load, scratch.path()));
-        let figures = measured.await??;
+        let figures = match measured.await? {
+            Ok(figures) => figures,
+            Err(error) => {
+                tell(&format!("  {language} is left out: {error:#}"));
+                continue;
+            }
+        };
         let Target { name, host_us, bare_us } = &figures.target;
         let us = |value: &f64| format!("{value:.1} us");
         let bound = Bound::AtMost(Target::RATIO_MAX);

@@ -92,8 +92,14 @@ async fn one_process(plan: &Plan, server: &Server, report: &mut Report) -> anyho
         rates.sort_by(f64::total_cmp);
         rates[rates.len() / 2]
     });
-    report.figure(format!("durable steps of {RUNS} runs in one process, by calls, per second"), calls);
-    report.figure(format!("durable steps of {RUNS} runs in one process, on one stream, per second"), stream);
+    report.figure(
+        format!("durable steps of {RUNS} runs in one process, by calls, per second"),
+        calls,
+    );
+    report.figure(
+        format!("durable steps of {RUNS} runs in one process, on one stream, per second"),
+        stream,
+    );
     report.figure("on one stream, in terms of calls", stream / calls);
     Ok(())
 }
