@@ -51,6 +51,8 @@ pub struct ConnectOptions {
     pub token: Option<String>,
     /// PEM of the authorities that may vouch for the server; none = those of the web.
     pub ca_pem: Option<Vec<u8>>,
+    /// A server that is silent for so long is pinged, and taken for gone after as much again; none = 10 s.
+    pub keep_alive: Option<Duration>,
 }
 
 impl ConnectOptions {
@@ -71,6 +73,7 @@ impl ConnectOptions {
         Ok(Self {
             token: set("TAPE_TOKEN"),
             ca_pem: set("TAPE_CA_CERT").map(read).transpose()?,
+            keep_alive: None,
         })
     }
 }
@@ -381,12 +384,13 @@ pub(crate) fn endpoint(url: &str, options: ConnectOptions) -> Result<(Endpoint, 
         }
         _ => None,
     };
+    let keep_alive = options.keep_alive.unwrap_or(KEEP_ALIVE);
     let endpoint = endpoint
         .connect_timeout(CONNECT_MAX)
         .tcp_nodelay(true)
-        .tcp_keepalive(Some(KEEP_ALIVE))
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
+        .tcp_keepalive(Some(keep_alive))
+        .http2_keep_alive_interval(keep_alive)
+        .keep_alive_timeout(keep_alive)
         .keep_alive_while_idle(true);
     Ok((endpoint, Bearer(bearer)))
 }

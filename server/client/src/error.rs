@@ -1,5 +1,7 @@
 //! What can go wrong, by what the caller does next.
 
+use std::error::Error;
+
 use prost::Message;
 use tape_proto::ERROR_DETAIL_TRAILER;
 use tape_proto::v1::ErrorDetail;
@@ -130,8 +132,35 @@ impl ClientError {
     }
 }
 
+/// The connection broke: nothing was said.
+fn broken(status: &Status, why: &(dyn Error + 'static)) -> ClientError {
+    let mut cause = why;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let cure = "Repeat the very same request; `tape doctor` tells what is wrong.";
+    ClientError::Refused {
+        kind: RefusalKind::Unavailable,
+        code: "TAPE-A001".to_owned(),
+        message: format!(
+            "TAPE-A001: the connection to the server broke ({}: {cause}), and whether the request took hold is not known. {cure}",
+            status.message()
+        ),
+        cure: cure.to_owned(),
+        retryable: true,
+        field: String::new(),
+    }
+}
+
 impl From<Status> for ClientError {
     fn from(status: Status) -> Self {
+        let told = detail(&status);
+        // What comes from a server has no source here.
+        if told.is_none()
+            && let Some(why) = status.source()
+        {
+            return broken(&status, why);
+        }
         let kind = match status.code() {
             Code::InvalidArgument => RefusalKind::InvalidArgument,
             Code::NotFound => RefusalKind::NotFound,
@@ -144,8 +173,8 @@ impl From<Status> for ClientError {
             Code::Unavailable => RefusalKind::Unavailable,
             _ => RefusalKind::Other,
         };
-        let detail = detail(&status).unwrap_or_else(|| ErrorDetail {
-            // The connection broke: nothing was said.
+        let detail = told.unwrap_or_else(|| ErrorDetail {
+            // Somebody between here and the server.
             retryable: kind == RefusalKind::Unavailable,
             ..ErrorDetail::default()
         });

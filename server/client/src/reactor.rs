@@ -165,6 +165,8 @@ fn failed(status: &Status) -> TapeError {
         Code::Aborted => status_of(Refused::Aborted),
         Code::DataLoss => status_of(Refused::DataLoss),
         Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented => status_of(Refused::PermissionDenied),
+        // One connection too many: the call was not looked at.
+        Code::ResourceExhausted if code_of(status) == "TAPE-A008" => TapeError::Unavailable(said(status)),
         Code::ResourceExhausted => status_of(Refused::ResourceExhausted),
         Code::Internal if code_of(status) == "TAPE-A002" => TapeError::Corrupt(said(status)),
         // Nobody answered, or nobody knows what the answer was.
