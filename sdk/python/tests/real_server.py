@@ -54,6 +54,12 @@ class RealServer:
             self.process.kill()
             await self.process.wait()
 
+    async def stop(self) -> int:
+        """SIGTERM, and its exit code; fails if it takes longer than what runs takes."""
+        assert self.process is not None
+        self.process.terminate()
+        return await asyncio.wait_for(self.process.wait(), 20)
+
 
 async def dispatch(client: TapeClient, wires: list[Any]) -> None:
     """Carry out every outbox effect as it comes, as a dispatcher outside of the server would."""

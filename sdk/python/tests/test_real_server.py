@@ -277,6 +277,17 @@ async def test_an_unknown_effect_is_settled_by_its_status_check(client: TapeClie
     assert [one.tool_name for one in undo.CALLS if isinstance(one, tape.EffectInfo)] == ["send"]
 
 
+async def test_a_worker_outlives_the_server_that_goes_away_in_good_order(
+    server: RealServer, client: TapeClient, worker: Worker
+) -> None:
+    for session in ("before", "after"):
+        started = await client.admin.start_run(app_name="app", user_id="u", session_id=session, input_json='"send"')
+        await reaches(client, started.run_id, pb.RUN_STATUS_TERMINAL)
+        if session == "before":
+            assert await server.stop() == 0, "nobody kept it waiting"
+            await server.start()
+
+
 async def test_a_compensated_run_has_its_effects_undone_by_their_functions(client: TapeClient, worker: Worker) -> None:
     undo.ANSWERS["refund"] = "R-1"
     started = await client.admin.start_run(app_name="app", user_id="u", session_id="s", input_json='"send"')

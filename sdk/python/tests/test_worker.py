@@ -173,6 +173,31 @@ async def test_a_run_goes_on_while_the_server_is_killed_and_comes_back(fake: Fak
     await found.stop()
 
 
+async def test_it_finishes_what_runs_for_a_server_that_goes_away_and_comes_back(fake: FakeTape) -> None:
+    hold = asyncio.Event()
+
+    async def work() -> str:
+        """Work meanwhile."""
+        await hold.wait()
+        return "worked"
+
+    found = attach(fake, LlmAgent(name="a", model=Script(call("work"), "done"), tools=[work]))
+    first = await start(fake)
+    await until(lambda: runs.driving() == [first])
+    assert (await found.ask(drain=w.Drain())).WhichOneof("answer") == "accepted"
+    said = await found.ask(redrive=w.RedriveCall(run_id="r-other"))
+    assert said.refused.code == "draining" and said.refused.retryable
+    assert len(fake.worker_hellos) == 1, "it stays until what runs has finished"
+    hold.set()
+    await until(lambda: len(fake.worker_hellos) == 2)
+    assert fake.runs[first].state.status == pb.RUN_STATUS_TERMINAL
+    await until(lambda: found.worker.worker_id in fake.workers)
+    assert not found.task.done()
+    second = await start(fake)
+    await until(lambda: fake.runs[second].state.status == pb.RUN_STATUS_TERMINAL)
+    await found.stop()
+
+
 async def test_it_refuses_more_than_it_can_carry(fake: FakeTape) -> None:
     hold = asyncio.Event()
 

@@ -90,6 +90,8 @@ pub struct WorkerHub {
     calls: AtomicU64,
     turns: AtomicUsize,
     streams: TaskTracker,
+    /// The server is about to go away: workers finish what they drive, and no more of them come.
+    draining: CancellationToken,
     /// The server goes away: streams of all services end.
     pub(crate) closing: CancellationToken,
 }
@@ -114,6 +116,7 @@ impl WorkerHub {
             calls: AtomicU64::new(0),
             turns: AtomicUsize::new(0),
             streams: TaskTracker::new(),
+            draining: CancellationToken::new(),
             closing: CancellationToken::new(),
         }
     }
@@ -143,9 +146,10 @@ impl WorkerHub {
     /// Ends all streams, those of the workers and those of subscribers; returns when the workers' are ended. Call it
     /// before the listener stops.
     ///
-    /// Workers are asked to finish what they drive, for [`HubConfig::drain_within`] at most. Whoever does not is sent
+    /// Workers are asked to finish what they drive, for [`HubConfig::drain_within`] at most; none may attach meanwhile. Whoever does not is sent
     /// back to the next server with its leases as they are: a server that goes away says nothing about its workers.
     pub async fn drain(&self) {
+        self.draining.cancel();
         for worker in self.all() {
             worker.tell(self.next_call_id(), pb::worker_call::Call::Drain(pb::Drain {}));
         }

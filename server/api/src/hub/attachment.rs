@@ -59,7 +59,15 @@ impl WorkerHub {
             first = tokio::time::timeout(self.config.hello_within, incoming.next()) => read_hello(caller, first.ok().flatten())?,
         };
         self.vacant(&hello)?;
+        if self.draining.is_cancelled() {
+            // One that finished here and looks for its next server.
+            return Err(closing());
+        }
         let worker = self.enter(hello, outgoing).await;
+        if self.draining.is_cancelled() {
+            // It came in between, and may not have been told with the others.
+            worker.tell(self.next_call_id(), pb::worker_call::Call::Drain(pb::Drain {}));
+        }
         tracing::info!(worker = worker.id, app = worker.app, "worker attached");
         let end = self.listen(&worker, &mut incoming, outgoing).await;
         self.leave(&worker, end).await

@@ -263,6 +263,21 @@ async fn a_server_that_goes_away_takes_no_lease_from_anybody() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_about_to_go_away_waits_for_those_who_drive_and_takes_nobody_else() {
+    let server = TestServer::start().await;
+    let mut busy = Stream::attach(&server, hello("w-1", 4)).await;
+    let leaving = server.hub.drain();
+    let story = async {
+        assert!(matches!(busy.next().await.1, Call::Drain(_)));
+        // One that has finished already comes back too soon.
+        let mut early = Stream::open(&server, Message::Hello(hello("w-2", 4))).await;
+        refused(early.ended().await, Code::Unavailable, "TAPE-A004");
+        drop(busy);
+    };
+    soon(async { tokio::join!(leaving, story) }).await;
+}
+
+#[tokio::test]
 async fn a_second_stream_takes_the_place_of_the_first_and_its_runs() {
     let server = TestServer::start().await;
     let mut first = Stream::attach(&server, hello("w-1", 4)).await;

@@ -93,6 +93,8 @@ class Worker:
         self._drives: dict[str, asyncio.Task[None]] = {}
         self._answers: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        # Of the stream that stands: its server is going away and gets nothing new from us.
+        self._leaving = asyncio.Event()
         self._writing = asyncio.Lock()
 
     def stop(self) -> None:
@@ -100,11 +102,11 @@ class Worker:
         self._stopping.set()
 
     async def run(self, *, drain_s: float = _DRAIN_S) -> None:
-        """Attach, and attach again whenever the stream breaks, until `stop`."""
+        """Attach, and attach again whenever the stream breaks or its server goes away, until `stop`."""
         attempt = 0
         while not self._stopping.is_set():
             try:
-                if await self._attached():
+                if await self._attached(drain_s):
                     attempt = 0
             except grpc.aio.AioRpcError as error:
                 _log.info("the server is away (%s): trying again", error.code().name)
@@ -118,8 +120,9 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._drives.values(), return_exceptions=True)
 
-    async def _attached(self) -> bool:
-        """One stream, from hello until it breaks or the worker has drained. True if the server welcomed us."""
+    async def _attached(self, drain_s: float) -> bool:
+        """One stream, from hello until it breaks or what runs has finished. True if the server welcomed us."""
+        leaving = self._leaving = asyncio.Event()
         attach: Any = self._client.channel.stream_stream(
             _ATTACH,
             request_serializer=workers_pb2.WorkerMessage.SerializeToString,
@@ -139,7 +142,7 @@ class Worker:
                 connectors=sorted(self._connectors),
             )
             await self._send(stream, workers_pb2.WorkerMessage(hello=hello))
-            drain = asyncio.create_task(self._drain(stream))
+            drain = asyncio.create_task(self._drain(stream, leaving, drain_s))
             while True:
                 call = await stream.read()
                 if call is grpc.aio.EOF:
@@ -151,12 +154,12 @@ class Worker:
                     every_s = max(call.welcome.heartbeat_interval_ms, 100) / 1000
                     beats = asyncio.create_task(self._beat(stream, every_s))
                     continue
-                task = asyncio.create_task(self._answer(stream, call, kind or ""))
+                task = asyncio.create_task(self._answer(stream, leaving, call, kind or ""))
                 self._answers.add(task)
                 task.add_done_callback(self._answers.discard)
         except asyncio.CancelledError:
-            if self._stopping.is_set() and stream.done():
-                return welcomed  # our own drain closed it
+            if (self._stopping.is_set() or leaving.is_set()) and stream.done():
+                return welcomed  # we closed it ourselves
             raise
         finally:
             for task in (beats, drain):
@@ -164,10 +167,18 @@ class Worker:
                     task.cancel()
             stream.cancel()
 
-    async def _drain(self, stream: Any) -> None:
-        await self._stopping.wait()
-        if self._drives:
-            await asyncio.wait(self._drives.values(), timeout=_DRAIN_S)
+    async def _drain(self, stream: Any, leaving: asyncio.Event, drain_s: float) -> None:
+        stopped, left = (asyncio.create_task(event.wait()) for event in (self._stopping, leaving))
+        try:
+            await asyncio.wait((stopped, left), return_when=asyncio.FIRST_COMPLETED)
+            # How long it waits is the server's to say, by ending the stream: what goes on then keeps its lease.
+            while self._drives and not stopped.done():
+                await asyncio.wait((stopped, *self._drives.values()), return_when=asyncio.FIRST_COMPLETED)
+            if self._drives:
+                await asyncio.wait(self._drives.values(), timeout=drain_s)
+        finally:
+            stopped.cancel()
+            left.cancel()
         await stream.done_writing()
         await asyncio.sleep(1)
         stream.cancel()
@@ -178,7 +189,7 @@ class Worker:
             await self._send(stream, workers_pb2.WorkerMessage(heartbeat=beat))
             await asyncio.sleep(every_s)
 
-    async def _answer(self, stream: Any, call: workers_pb2.WorkerCall, kind: str) -> None:
+    async def _answer(self, stream: Any, leaving: asyncio.Event, call: workers_pb2.WorkerCall, kind: str) -> None:
         if kind == "redrive":
             answer = self._redrive(call.redrive)
             driven = find(call.redrive.run_id)
@@ -199,7 +210,8 @@ class Worker:
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await self._send(stream, workers_pb2.WorkerMessage(answer=answer))
         if kind == "drain":
-            self.stop()
+            _log.info("the server is going away: another one is looked for once what runs has finished")
+            leaving.set()
 
     async def _send(self, stream: Any, message: workers_pb2.WorkerMessage) -> None:
         async with self._writing:
@@ -208,7 +220,7 @@ class Worker:
     def _redrive(self, call: workers_pb2.RedriveCall) -> workers_pb2.WorkerAnswer:
         if call.run_id in self._drives or is_driving(call.run_id):
             return workers_pb2.WorkerAnswer(accepted=workers_pb2.Accepted())
-        if self._stopping.is_set():
+        if self._stopping.is_set() or self._leaving.is_set():
             return _refused("draining", "this worker is going away")
         if len(self._drives) >= self._max:
             return _refused("busy", f"{len(self._drives)} runs are driven here already")
