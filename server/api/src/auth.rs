@@ -7,20 +7,23 @@
 //! A layer around all services, so that no service can be forgotten. Without a verifier everybody may do everything: that
 //! is for loopback. A token never appears in an error, a log line or a metric.
 
+mod taken_back;
+mod tokens;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Request, Response};
 use pin_project_lite::pin_project;
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::status;
+use taken_back::WhileGranted;
+pub use tokens::{TokenBook, Tokens, bearer};
 
 /// What a principal may do. Each role may do what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,61 +75,21 @@ pub struct Grant {
     pub tenant: Option<String>,
 }
 
+/// A token that is good, for as long as nobody takes it back.
+pub struct Verified {
+    /// What it allows.
+    pub grant: Arc<Grant>,
+    /// Ready once the token is no longer good for that.
+    pub taken_back: TakenBack,
+}
+
+/// Ready once a token was taken back.
+pub type TakenBack = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Tells what a bearer token is worth. Tokens of a file now; others may follow.
 pub trait Verify: Send + Sync + 'static {
-    /// The grant of `token`, if it has one.
-    fn verify(&self, token: &str) -> Option<Arc<Grant>>;
-}
-
-/// Tokens that were handed out by name. Only their digests are kept.
-#[derive(Default)]
-pub struct Tokens {
-    known: Vec<([u8; 32], Arc<Grant>)>,
-}
-
-impl Tokens {
-    /// Adds a token.
-    pub fn add(&mut self, token: &str, grant: Grant) {
-        self.add_digest(digest(token), grant);
-    }
-
-    /// Adds a token of which only the SHA-256 is known.
-    pub fn add_digest(&mut self, digest: [u8; 32], grant: Grant) {
-        self.known.push((digest, Arc::new(grant)));
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
-}
-
-fn digest(token: &str) -> [u8; 32] {
-    Sha256::digest(token.as_bytes()).into()
-}
-
-impl Verify for Tokens {
-    fn verify(&self, token: &str) -> Option<Arc<Grant>> {
-        let presented = digest(token);
-        // All of them, each in the same time: how long it takes says nothing about any.
-        let mut found = None;
-        for (known, grant) in &self.known {
-            if bool::from(known.ct_eq(&presented)) {
-                found = Some(grant.clone());
-            }
-        }
-        found
-    }
-}
-
-/// The token of `authorization: Bearer …`.
-#[must_use]
-pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    /// What `token` allows, if it is good.
+    fn verify(&self, token: &str) -> Option<Verified>;
 }
 
 /// Asks every caller for credentials, if there is a verifier.
@@ -142,8 +105,8 @@ impl AuthLayer {
         Self { verify }
     }
 
-    /// The grant of a request, none where nobody is asked; or the refusal.
-    fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Option<Arc<Grant>>, Status> {
+    /// What the token of a request allows, none where nobody is asked; or the refusal.
+    fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Option<Verified>, Status> {
         let Some(verify) = &self.verify else { return Ok(None) };
         let Some(needed) = needed(path) else { return Ok(None) };
         let token = bearer(headers).ok_or_else(|| {
@@ -154,16 +117,10 @@ impl AuthLayer {
                 "Send the header `authorization: Bearer TOKEN`: set TAPE_TOKEN, and reach the server by tapes://.",
             )
         })?;
-        let grant = verify.verify(token).ok_or_else(|| {
-            status::denied(
-                Code::Unauthenticated,
-                "TAPE-P002",
-                "the credentials of the request are not valid here.",
-                "Use a token that this server's operator handed out and has not taken back.",
-            )
-        })?;
+        let verified = verify.verify(token).ok_or_else(not_valid)?;
+        let grant = &verified.grant;
         if grant.role >= needed {
-            return Ok(Some(grant));
+            return Ok(Some(verified));
         }
         Err(status::denied(
             Code::PermissionDenied,
@@ -177,6 +134,15 @@ impl AuthLayer {
             "Use credentials with that role, or ask the server's operator for it.",
         ))
     }
+}
+
+fn not_valid() -> Status {
+    status::denied(
+        Code::Unauthenticated,
+        "TAPE-P002",
+        "the credentials of the request are not valid here.",
+        "Use a token that this server's operator handed out and has not taken back.",
+    )
 }
 
 /// The least role that may call a method; none = anybody, without credentials.
@@ -237,13 +203,15 @@ where
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
         match self.layer.admit(request.uri().path(), request.headers()) {
-            Ok(grant) => {
-                if let Some(grant) = grant {
+            Ok(verified) => {
+                let taken_back = verified.map(|Verified { grant, taken_back }| {
                     tracing::Span::current().record("principal", &grant.principal);
                     request.extensions_mut().insert(grant);
-                }
+                    taken_back
+                });
                 AuthenticatedCall::Admitted {
                     inner: self.inner.call(request),
+                    taken_back,
                 }
             }
             Err(status) => AuthenticatedCall::Refused {
@@ -261,6 +229,7 @@ pin_project! {
         Admitted {
             #[pin]
             inner: F,
+            taken_back: Option<TakenBack>,
         },
         /// It may not.
         Refused {
@@ -277,7 +246,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            Projected::Admitted { inner } => inner.poll(cx),
+            Projected::Admitted { inner, taken_back } => {
+                let answer = std::task::ready!(inner.poll(cx))?;
+                Poll::Ready(Ok(match taken_back.take() {
+                    Some(taken_back) => answer.map(|body| WhileGranted::around(body, taken_back, not_valid)),
+                    None => answer,
+                }))
+            }
             Projected::Refused { status } => match status.take() {
                 Some(status) => Poll::Ready(Ok(status.into_http())),
                 None => Poll::Pending,
@@ -288,6 +263,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use http::header;
+
     use super::*;
 
     fn layer() -> AuthLayer {
@@ -300,7 +277,7 @@ mod tests {
             };
             tokens.add(token, grant);
         }
-        AuthLayer::new(Some(Arc::new(tokens)))
+        AuthLayer::new(Some(Arc::new(TokenBook::new(tokens))))
     }
 
     fn asked(path: &str, authorization: &str) -> Result<Option<Arc<Grant>>, Code> {
@@ -308,7 +285,9 @@ mod tests {
         if !authorization.is_empty() {
             headers.insert(header::AUTHORIZATION, authorization.parse().unwrap());
         }
-        layer().admit(path, &headers).map_err(|status| status.code())
+        let admitted = layer().admit(path, &headers);
+        let grant = |verified: Option<Verified>| verified.map(|verified| verified.grant);
+        admitted.map(grant).map_err(|status| status.code())
     }
 
     #[test]

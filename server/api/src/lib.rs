@@ -11,6 +11,7 @@
 
 mod auth;
 mod convert;
+mod crowd;
 mod feed;
 mod foreign;
 mod hub;
@@ -21,7 +22,8 @@ mod services;
 mod status;
 mod tenancy;
 
-pub use auth::{AuthLayer, Grant, Role, Tokens, Verify, bearer};
+pub use auth::{AuthLayer, Grant, Role, TakenBack, TokenBook, Tokens, Verified, Verify, bearer};
+pub use crowd::{Admission, CrowdLayer};
 pub use foreign::ForeignLayer;
 pub use hub::{HubConfig, WorkerHub, WorkerInfo};
 pub use observe::ObserveLayer;

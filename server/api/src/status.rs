@@ -85,6 +85,19 @@ pub(crate) fn ended(code: Code, retryable: bool, message: &str, cure: &str) -> S
     with_detail(code, format!("TAPE-A004: {message} {cure}"), &detail)
 }
 
+/// A connection more than the server takes.
+pub(crate) fn crowded(connections_max: usize) -> Status {
+    let cure = "Close connections that are not needed (one carries many calls), try again, or raise --max-connections.";
+    let detail = ErrorDetail {
+        code: "TAPE-A008".to_owned(),
+        retryable: true,
+        cure: cure.to_owned(),
+        ..ErrorDetail::default()
+    };
+    let text = format!("TAPE-A008: this server has the {connections_max} connections that it takes. {cure}");
+    with_detail(Code::ResourceExhausted, text, &detail)
+}
+
 /// A caller that may not call. Nothing of its credentials is told.
 pub(crate) fn denied(grpc: Code, code: &str, problem: &str, cure: &str) -> Status {
     let detail = ErrorDetail {

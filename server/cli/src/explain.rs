@@ -70,6 +70,12 @@ pub const ALL: &[Explanation] = &[
         "Compare the versions of both sides (`tape --version`, `tape status`), and check the address.",
     ),
     about(
+        "TAPE-A008",
+        "the server has as many connections as it takes",
+        "Somebody opens a connection for each call, or there are more workers and clients than --max-connections allows. The call was not carried out.",
+        "Share one connection: it carries many calls at once. Then look at the metric tape_connections, and raise --max-connections (tape.server.max_connections) if that many are meant.",
+    ),
+    about(
         "TAPE-C001",
         "no connector of that name is deployed",
         "An effect names a connector of which no version is active for its tenant.",

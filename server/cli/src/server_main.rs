@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tape_core::DueKind;
 use tape_node::project::Project;
 use tape_node::{Node, NodeConfig, TlsFiles, telemetry};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::code_cache::CodeCacheArgs;
@@ -43,15 +44,24 @@ struct Args {
     /// How long a reactor's claim on a row lasts without renewal, in milliseconds; for all of them
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(100..))]
     claim_ttl_ms: Option<i64>,
-    /// The certificate of the gRPC listener, PEM; with it clients come by tapes://
+    /// The certificate of both listeners, PEM; with it clients come by tapes:// and https://. Read again on SIGHUP
     #[arg(long, value_name = "FILE", env = "TAPE_TLS_CERT", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The private key of --tls-cert, PEM
     #[arg(long, value_name = "FILE", env = "TAPE_TLS_KEY", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// A file that says who may call: a list of {token or token_sha256, principal, role, tenant}
+    /// A file that says who may call: a list of {token or token_sha256, principal, role, tenant}. Read again on SIGHUP
     #[arg(long, value_name = "FILE", env = "TAPE_AUTH_TOKENS")]
     auth_tokens: Option<PathBuf>,
+    /// Connections at the same time; calls on more are refused [default: the project's, or 10000]
+    #[arg(long, value_name = "N", env = "TAPE_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+    /// Calls and streams at the same time on one connection; more wait [default: the project's, or 1024]
+    #[arg(long, value_name = "N", env = "TAPE_MAX_STREAMS", value_parser = clap::value_parser!(u32).range(1..))]
+    max_streams: Option<u32>,
+    /// A peer that is silent for so long, in milliseconds, is pinged, and hung up on after as much again [default: the project's, or 20000]
+    #[arg(long, value_name = "MS", env = "TAPE_KEEPALIVE_MS", value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
+    keepalive_ms: Option<u64>,
     /// How often the store is counted for the metrics, at most, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 10_000, env = "TAPE_COUNT_INTERVAL_MS", value_parser = clap::value_parser!(u64).range(10..))]
     count_interval_ms: u64,
@@ -84,6 +94,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
 
 async fn run(args: &Args) -> anyhow::Result<()> {
     let config = args.config()?;
+    allow_files();
     let stop = CancellationToken::new();
     let node = Node::start(config);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -98,13 +109,44 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         node = node => node?,
         () = &mut asked => return Ok(()),
     };
+    let credentials = node.credentials();
+    // Without anything to read again, the signal means what it always did: the terminal is gone.
+    let mut hangup = credentials
+        .are_some()
+        .then(|| signal(SignalKind::hangup()))
+        .transpose()?;
     let running = node.run(stop.clone());
     tokio::pin!(running);
-    tokio::select! {
-        ended = &mut running => return Ok(ended?),
-        () = &mut asked => stop.cancel(),
+    loop {
+        tokio::select! {
+            ended = &mut running => return Ok(ended?),
+            () = &mut asked => break,
+            () = again(&mut hangup) => credentials.reload(),
+        }
     }
+    stop.cancel();
     Ok(running.await?)
+}
+
+/// Somebody asks for the files to be read again.
+async fn again(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(hangup) => drop(hangup.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// A connection takes a file: as many as this process may have without asking anybody.
+fn allow_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard {
+            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        }
+        Ok(())
+    });
+    if let Err(error) = raised {
+        ui::talk(format!("tape-server: the limit of open files stays as it is ({error})"));
+    }
 }
 
 impl Args {
@@ -126,6 +168,15 @@ impl Args {
             .map(|(cert, key)| TlsFiles { cert, key });
         config.auth_tokens.clone_from(&self.auth_tokens);
         config.connector_cache = self.code_cache.folder();
+        if let Some(connections) = self.max_connections {
+            config.doors.connections_max = usize::try_from(connections).unwrap_or(usize::MAX);
+        }
+        if let Some(streams) = self.max_streams {
+            config.doors.streams_max = streams;
+        }
+        if let Some(ms) = self.keepalive_ms {
+            config.doors.keepalive = Duration::from_millis(ms);
+        }
         config.count_interval = Duration::from_millis(self.count_interval_ms);
         if let Some(kinds) = &self.reactors {
             let kinds = chosen(kinds)?;

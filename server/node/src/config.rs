@@ -27,12 +27,36 @@ pub struct NodeConfig {
     pub connector_cache: Option<PathBuf>,
     /// Listen on other addresses than loopback without TLS and without credentials.
     pub insecure: bool,
-    /// TLS of the gRPC listener; none = plaintext.
+    /// TLS of both listeners; none = plaintext.
     pub tls: Option<TlsFiles>,
     /// A file of tokens: who may call, as what, and for which tenant. None = everybody, everything.
     pub auth_tokens: Option<PathBuf>,
+    /// How many come in, and when they count as gone.
+    pub doors: Doors,
     /// How often the store is counted for the metrics, at most.
     pub count_interval: Duration,
+}
+
+/// Limits of the gRPC listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doors {
+    /// Connections at the same time, at least 1. Calls on those beyond it are RESOURCE_EXHAUSTED (TAPE-A008).
+    pub connections_max: usize,
+    /// Calls and streams at the same time on one connection, at least 1: an app's workers and followers share one. HTTP/2
+    /// tells the client, which lets further ones wait.
+    pub streams_max: u32,
+    /// A peer that is silent for so long is pinged, and hung up on after as much again without an answer.
+    pub keepalive: Duration,
+}
+
+impl Default for Doors {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            streams_max: 1024,
+            keepalive: Duration::from_secs(20),
+        }
+    }
 }
 
 /// The server's certificate and its key, PEM.
@@ -90,6 +114,7 @@ impl NodeConfig {
                 Some((kind, config))
             })
             .collect();
+        let doors = project.as_ref().map(|project| project.doors).unwrap_or_default();
         Self {
             grpc: "127.0.0.1:7878".to_owned(),
             http: Some("127.0.0.1:7879".to_owned()),
@@ -100,6 +125,7 @@ impl NodeConfig {
             insecure: false,
             tls: None,
             auth_tokens: None,
+            doors,
             count_interval: Duration::from_secs(10),
         }
     }

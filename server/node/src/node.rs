@@ -1,11 +1,10 @@
 //! One server process: started as a whole, stopped as a whole.
 
-use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tape_api::{AuthLayer, ForeignLayer, ObserveLayer, ServerInfo, Services, Verify, WorkerHub};
+use tape_api::{ServerInfo, Services, WorkerHub};
 use tape_connector_port::Connectors;
 use tape_engine::{Engine, EngineConfig, Retention};
 use tape_port::{Clock as _, ConnectorHost as _, TapeError};
@@ -14,9 +13,6 @@ use tape_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::ServerTlsConfig;
-use tonic::transport::server::TcpIncoming;
-use tower_layer::Stack;
 
 use crate::clock::{SystemClock, SystemLuck};
 use crate::config::NodeConfig;
@@ -24,17 +20,9 @@ use crate::connectors::ProcessSecrets;
 use crate::follow::Follower;
 use crate::project::Project;
 use crate::reactors::Crew;
-use crate::{census, connectors, http, lanes, reactions, retention, security, store};
-
-/// HTTP/2 pings find a peer that is gone without a word.
-const KEEPALIVE: Duration = Duration::from_secs(20);
-
-/// Calls and streams at the same time on one connection: an app's workers and followers share one.
-const STREAMS_MAX: u32 = 1024;
-
-/// Every call is observed, also those that are refused.
-type GrpcServer =
-    tonic::transport::Server<Stack<ForeignLayer, Stack<AuthLayer, Stack<ObserveLayer, tower_layer::Identity>>>>;
+use crate::security::{self, Credentials};
+use crate::serving::Listeners;
+use crate::{census, connectors, http, lanes, reactions, retention, store};
 
 /// Why a node did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +71,7 @@ pub struct Node {
     pub grpc: SocketAddr,
     /// Where HTTP listens.
     pub http: Option<SocketAddr>,
+    credentials: Arc<Credentials>,
     stop: Stop,
     serving: TaskTracker,
     failed: tokio::sync::mpsc::Receiver<NodeError>,
@@ -107,11 +96,8 @@ impl Node {
         // Only an error if somebody else installed one: then there is one.
         drop(rustls::crypto::ring::default_provider().install_default());
         security::check_exposure(&config)?;
-        let (tls, verify, tenancy) = (
-            security::tls(config.tls.as_ref())?,
-            security::verifier(&config)?,
-            security::tenancy(&config)?,
-        );
+        let credentials = Credentials::read(&config)?;
+        let tenancy = security::tenancy(&config)?;
         let grpc = listen("gRPC", &config.grpc, "--listen").await?;
         let web = match &config.http {
             Some(address) => Some(listen("HTTP", address, "--http").await?),
@@ -156,16 +142,16 @@ impl Node {
         let listeners = CancellationToken::new();
         let (failing, failed) = tokio::sync::mpsc::channel(2);
         let addresses = (address(&grpc)?, web.as_ref().map(address).transpose()?);
-        let server = server(tls, verify.clone())?;
-        serve_grpc(&serving, grpc, server, services, listeners.clone(), failing.clone());
+        let serve = Listeners {
+            doors: config.doors,
+            credentials: &credentials,
+            serving: serving.clone(),
+            stop: listeners.clone(),
+            failing,
+        };
+        serve.grpc(grpc, services)?;
         if let Some(web) = web {
-            serve_http(
-                &serving,
-                web,
-                http::router(engine.clone(), verify),
-                listeners.clone(),
-                failing,
-            );
+            serve.http(web, http::router(engine.clone(), credentials.verifier()))?;
         }
         let owner = format!("server-{}", engine.fresh());
         reactions::serve(&reacting, &engine, &owner, &stop);
@@ -211,10 +197,17 @@ impl Node {
         Ok(Self {
             grpc: addresses.0,
             http: addresses.1,
+            credentials: Arc::new(credentials),
             stop,
             serving,
             failed,
         })
+    }
+
+    /// What the server shows and asks for; it can be read again while the node runs.
+    #[must_use]
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.clone()
     }
 
     /// Serves until `shutdown`, then stops: takes no more work, finishes what runs, closes the store.
@@ -271,60 +264,4 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, NodeError> {
     listener
         .local_addr()
         .map_err(|error| NodeError::Serve(error.to_string()))
-}
-
-/// The gRPC server before it listens: limits, keep-alive, TLS, and the layers around all services.
-fn server(tls: Option<ServerTlsConfig>, verify: Option<Arc<dyn Verify>>) -> Result<GrpcServer, NodeError> {
-    let mut server = tonic::transport::Server::builder();
-    if let Some(tls) = tls {
-        server = server.tls_config(tls).map_err(|error| {
-            NodeError::Config(format!(
-                "--tls-cert and --tls-key cannot be used ({}); both are PEM, and the key belongs to the certificate",
-                error.source().map_or_else(|| error.to_string(), ToString::to_string)
-            ))
-        })?;
-    }
-    Ok(server
-        .max_concurrent_streams(STREAMS_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .layer(ObserveLayer)
-        .layer(AuthLayer::new(verify))
-        .layer(ForeignLayer))
-}
-
-fn serve_grpc(
-    serving: &TaskTracker,
-    listener: TcpListener,
-    server: GrpcServer,
-    services: Services,
-    stop: CancellationToken,
-    failing: tokio::sync::mpsc::Sender<NodeError>,
-) {
-    // Small answers must not wait for an acknowledgement of the one before.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    serving.spawn(async move {
-        let mut server = server;
-        let server = server
-            .add_routes(services.routes())
-            .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
-        if let Err(error) = server.await {
-            drop(failing.send(NodeError::Serve(error.to_string())).await);
-        }
-    });
-}
-
-fn serve_http(
-    serving: &TaskTracker,
-    listener: TcpListener,
-    router: axum::Router,
-    stop: CancellationToken,
-    failing: tokio::sync::mpsc::Sender<NodeError>,
-) {
-    serving.spawn(async move {
-        let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(error) = server.await {
-            drop(failing.send(NodeError::Serve(error.to_string())).await);
-        }
-    });
 }

@@ -8,6 +8,7 @@
 //! The environment wins over the file: `TAPE_URL`, `TAPE_STORE_URL`, `TAPE_TENANT_ID`.
 
 mod connectors;
+mod doors;
 mod interpolate;
 mod retention;
 mod section;
@@ -21,6 +22,8 @@ use serde_json::Value;
 pub use connectors::{Connector, SecretSource};
 pub use section::ProjectError;
 use section::Section;
+
+use crate::config::Doors;
 
 /// The file's name.
 pub const FILE: &str = "tape.yaml";
@@ -55,6 +58,8 @@ pub struct Project {
     /// `tape.retention`: after how long runs that have ended lose their payloads, by the number of their status. One that
     /// is not named is kept whole.
     pub retention: BTreeMap<u8, Duration>,
+    /// `tape.server`: limits of its listener.
+    pub doors: Doors,
     /// `tenancy`.
     pub tenancy: Tenancy,
 }
@@ -150,7 +155,10 @@ impl Project {
         top.exactly("kind", "TapeProject")?;
 
         let project = top.need_section("project", &["name"])?;
-        let tape = top.section("tape", &["url", "store", "reactors", "connectors", "retention"])?;
+        let tape = top.section(
+            "tape",
+            &["url", "store", "reactors", "connectors", "retention", "server"],
+        )?;
         let store = tape.section("store", &["url"])?;
         let connectors = connectors::read(&tape)?;
         let overridden = |variable: &str| env(variable).filter(|value| !value.is_empty());
@@ -177,6 +185,7 @@ impl Project {
             strict_connectors: connectors.strict,
             trust: connectors.trust,
             retention: retention::read(&tape)?,
+            doors: doors::read(&tape)?,
             tenancy: tenancy(&top, overridden("TAPE_TENANT_ID"))?,
         })
     }

@@ -90,6 +90,7 @@ async fn a_client_brings_its_token_over_tls_and_trusts_whom_it_was_told_to() {
     let options = |token: Option<&str>, trusted: bool| ConnectOptions {
         token: token.map(str::to_owned),
         ca_pem: trusted.then(|| authority.cert.pem().into_bytes()),
+        ..ConnectOptions::default()
     };
 
     let client = TapeClient::connect_with(&url, options(Some(READER), true))

@@ -4,13 +4,17 @@
 
 mod collector;
 mod credentials;
+mod crowd;
 mod every_rpc;
 mod limits;
 mod metrics;
 mod migrate;
 mod otlp;
+mod peers;
 mod postgres;
+mod reload;
 mod server;
 mod sqlite;
 mod stop;
 mod tenants;
+mod wire;
