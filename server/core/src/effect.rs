@@ -372,6 +372,10 @@ impl EffectEvent {
     }
 }
 
+/// How long after a request left "not there" may still become "there": it can be under way, or wait in the upstream's queue. An
+/// upstream whose books lag further behind is for its connector to know, which answers `inconclusive`.
+pub const BOOKS_LAG_MS: i64 = 10_000;
+
 /// How long an inline effect may stay PENDING before the upstream is asked about it.
 pub const INLINE_PENDING_MS: i64 = 10 * 60 * 1000;
 
@@ -390,6 +394,14 @@ impl Effect {
     #[must_use]
     pub fn repeatable(&self) -> bool {
         self.intent.semantics != Semantics::NonIdempotent
+    }
+
+    /// Until when "not there" is no answer yet; none = it is one, because nothing left, or may leave again without harm.
+    #[must_use]
+    pub fn may_still_arrive(&self, now: Time) -> Option<Time> {
+        let sent = self.attempts.last().and_then(|attempt| attempt.sent)?;
+        let until = sent.after(BOOKS_LAG_MS);
+        (!self.repeatable() && until > now).then_some(until)
     }
 
     /// Whether anybody can be asked how it ended.

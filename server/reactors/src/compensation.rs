@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tape_connector_port::{
-    Called, CompensateAnswer, CompensateOutcome, Connectors, ObligationCall, ObserveAnswer, Unmarked,
+    CompensateAnswer, CompensateOutcome, ConnectorError, Connectors, ObligationCall, ObserveAnswer, Unmarked,
 };
 use tape_core::command::obligation::{SettleObligation, Undone};
 use tape_core::{DueKind, RowKey, RunId};
@@ -88,18 +88,29 @@ impl Compensation {
             return (self.by_function(&task.function, &task.call).await, String::new());
         }
         let (name, version) = (&task.connector, task.version.as_deref());
-        if task.in_doubt
-            && let Ok(Called {
-                outcome: ObserveAnswer::Absent,
-                evidence,
-                ..
-            }) = self.connectors.observe(name, version, &task.call.effect).await
-        {
-            // The attempt whose answer was lost did it.
-            let undone = Undone::Compensated {
-                result_json: r#"{"observed":"absent"}"#.to_owned(),
-            };
-            return (undone, serde_json::to_string(&evidence).unwrap_or_default());
+        if task.in_doubt {
+            // The attempt whose answer was lost may have done it.
+            let seen = self.connectors.observe(name, version, &task.call.effect).await;
+            match seen {
+                Ok(called) => {
+                    let evidence = serde_json::to_string(&called.evidence).unwrap_or_default();
+                    match called.outcome {
+                        ObserveAnswer::Absent => {
+                            let result_json = r#"{"observed":"absent"}"#.to_owned();
+                            return (Undone::Compensated { result_json }, evidence);
+                        }
+                        ObserveAnswer::Inconclusive(doubt) => return (unseen(doubt.reason), evidence),
+                        ObserveAnswer::Present(_) | ObserveAnswer::Duplicate(_) => {}
+                    }
+                }
+                // Nobody can look: the upstream recognises the repetition by its key, or takes it for another.
+                Err(ConnectorError::Unsupported { .. }) => {}
+                Err(error) if error.is_retryable() => {
+                    let error = error.to_string();
+                    return (Undone::Nobody { error }, String::new());
+                }
+                Err(error) => return (unseen(error.to_string()), String::new()),
+            }
         }
         // The claim is durable and counts as the mark: an attempt that dies is in doubt.
         match self.connectors.compensate(name, version, &task.call, &Unmarked).await {
@@ -155,6 +166,15 @@ impl Compensation {
                 }
             }
         }
+    }
+}
+
+/// Whether the attempt before did it could not be seen: it is looked for again, and not repeated blindly.
+fn unseen(error: String) -> Undone {
+    Undone::TryAgain {
+        error,
+        in_doubt: true,
+        next_ms: None,
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
-use crate::effect::Handle;
+use crate::effect::{BOOKS_LAG_MS, Handle};
 use crate::entity::EntityId;
 use crate::id::{EffectKey, RunId};
 use crate::journal::Kind;
@@ -274,6 +274,8 @@ impl Command for SettleObligation {
             } if more => {
                 obligation.in_doubt = *in_doubt;
                 let wait = next_ms.unwrap_or_else(|| Backoff::DISPATCH.wait_ms(obligation.attempts, jitter));
+                // What may have left is looked for before it is repeated, and not before the books can tell.
+                let wait = if *in_doubt { wait.max(BOOKS_LAG_MS) } else { wait };
                 (
                     ObligationEvent::TryAgain { next: now.after(wait) },
                     Kind::ObligationRetrying,

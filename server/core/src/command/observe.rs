@@ -151,6 +151,20 @@ impl Command for RecordObservation {
         if effect.state.settled() || self.is_recorded(&effect)? {
             return Ok(effect);
         }
+        // A person, or a reconciler elsewhere, decides by itself when the books can be believed.
+        if self.observation == Observation::Absent
+            && self.owner.is_some()
+            && let Some(next) = effect.may_still_arrive(now)
+        {
+            let reason = "the upstream does not have it yet, and the request may still arrive";
+            return self.moved(
+                draft,
+                EffectEvent::Inconclusive { next },
+                Kind::EffectObserved,
+                reason,
+                "",
+            );
+        }
         match &self.observation {
             Observation::Present(booking) => self.present(draft, booking),
             Observation::Duplicate(bookings) => {

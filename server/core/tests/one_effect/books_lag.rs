@@ -1,0 +1,103 @@
+//! "Not there" is no answer as long as the request may still arrive: what it was taken for would be sent a second time.
+
+use tape_core::Time;
+use tape_core::command::dispatch::{ClaimDispatch, MarkSent, Outcome};
+use tape_core::command::observe::{Booking, ClaimCheck, IfAbsent, Observation, RecordObservation};
+use tape_core::effect::{BOOKS_LAG_MS, Effect, EffectState, Semantics};
+
+use crate::kept::{Kept, key, run_id};
+
+const SENT: i64 = 1_000;
+
+/// An effect whose request left at [`SENT`], and whose answer did not come.
+fn in_doubt(semantics: Semantics) -> Kept {
+    let mut kept = Kept::new(semantics);
+    let claim = ClaimDispatch {
+        run: run_id(),
+        key: key(),
+        owner: "o".into(),
+        ttl_ms: 0,
+        two_phase: true,
+        connectors: None,
+    };
+    kept.run(&claim);
+    kept.now = SENT;
+    let mark = MarkSent {
+        run: run_id(),
+        key: key(),
+        owner: "o".into(),
+        attempt: 1,
+        version: String::new(),
+        digest: String::new(),
+    };
+    kept.run(&mark);
+    kept.settle(Outcome::Unknown { reason: "cut".into() });
+    kept
+}
+
+/// What the upstream says when it is next asked.
+fn told(kept: &mut Kept, observation: Observation) -> Effect {
+    let EffectState::Unknown(doubt) = kept.effect().state else {
+        unreachable!("it is in doubt")
+    };
+    kept.now = kept.now.max(doubt.next.0);
+    let check = ClaimCheck {
+        run: run_id(),
+        key: key(),
+        owner: "r".into(),
+        ttl_ms: 0,
+    };
+    assert!(kept.run(&check).is_some(), "it is its turn");
+    kept.run(&record(Some("r"), observation))
+}
+
+fn record(owner: Option<&str>, observation: Observation) -> RecordObservation {
+    RecordObservation {
+        run: run_id(),
+        key: key(),
+        owner: owner.map(str::to_owned),
+        observation,
+        if_absent: IfAbsent::Redispatch,
+        surplus: None,
+        evidence_json: String::new(),
+    }
+}
+
+#[test]
+fn what_may_still_arrive_is_asked_about_again_when_it_cannot() {
+    let mut kept = in_doubt(Semantics::NonIdempotent);
+    let effect = told(&mut kept, Observation::Absent);
+    let EffectState::Unknown(doubt) = &effect.state else {
+        panic!("sent again although it may arrive: {effect:?}")
+    };
+    assert_eq!(doubt.next, Time(SENT + BOOKS_LAG_MS));
+    assert!(doubt.claim.is_none());
+    // By then it is an answer.
+    let effect = told(&mut kept, Observation::Absent);
+    assert!(matches!(effect.state, EffectState::Pending { .. }), "{effect:?}");
+}
+
+#[test]
+fn what_arrives_late_is_found() {
+    let mut kept = in_doubt(Semantics::NonIdempotent);
+    told(&mut kept, Observation::Absent);
+    let effect = told(&mut kept, Observation::Present(Booking::default()));
+    assert_eq!(effect.state, EffectState::Confirmed);
+}
+
+#[test]
+fn what_the_upstream_may_get_twice_waits_for_nothing() {
+    let mut kept = in_doubt(Semantics::Idempotent);
+    if let EffectState::Unknown(_) = kept.effect().state {
+        let effect = told(&mut kept, Observation::Absent);
+        assert!(matches!(effect.state, EffectState::Pending { .. }), "{effect:?}");
+    }
+    assert!(kept.effect().may_still_arrive(Time(kept.now)).is_none());
+}
+
+#[test]
+fn a_person_decides_by_herself_when_the_books_can_be_believed() {
+    let mut kept = in_doubt(Semantics::NonIdempotent);
+    let effect = kept.run(&record(None, Observation::Absent));
+    assert!(matches!(effect.state, EffectState::Pending { .. }), "{effect:?}");
+}
