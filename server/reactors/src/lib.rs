@@ -9,6 +9,7 @@
 
 mod compensation;
 mod driver;
+mod holding;
 mod measure;
 mod outbox;
 mod reactor;

@@ -15,6 +15,7 @@ use tape_port::{DispatchTask, DueItem, DueWork, Tape, TapeError};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use crate::holding::Holding;
 use crate::reactor::{BATCH, Identity, Reactor, loaded_anew, ms, served};
 use crate::{measure, trace};
 
@@ -63,10 +64,11 @@ impl Reactor for Outbox {
             // The others are left to whoever serves them.
             connectors: Some(self.served(&item.tenant)),
         };
+        let holding = Holding::since(Instant::now(), self.claim_ttl());
         match self.tape.claim_dispatch(claim).await? {
             Some(mut task) => {
                 let span = trace::span("tape.dispatch_effect", &task.connector, &mut task.call);
-                self.dispatch(&task).instrument(span).await
+                self.dispatch(&task, &holding).instrument(span).await
             }
             None => {
                 measure::conflict(DueKind::Outbox);
@@ -86,11 +88,12 @@ impl Outbox {
             .collect()
     }
 
-    async fn dispatch(&self, task: &DispatchTask) -> Result<(), TapeError> {
+    async fn dispatch(&self, task: &DispatchTask, holding: &Holding) -> Result<(), TapeError> {
         let began = Instant::now();
         let mark = DurableMark {
             outbox: self,
             task,
+            holding,
             begun: AtomicBool::new(false),
         };
         let called = {
@@ -100,7 +103,7 @@ impl Outbox {
                 tokio::select! {
                     called = &mut dispatch => break Some(called),
                     () = self.identity.abandon.cancelled() => break None,
-                    () = tokio::time::sleep(self.renewal()) => self.renew(task).await,
+                    () = tokio::time::sleep(self.renewal()) => self.renew(task, holding).await,
                 }
             }
         };
@@ -176,7 +179,8 @@ impl Outbox {
         }
     }
 
-    async fn renew(&self, task: &DispatchTask) {
+    async fn renew(&self, task: &DispatchTask, holding: &Holding) {
+        let asked = Instant::now();
         let command = RenewDispatch {
             run: task.run.clone(),
             key: task.key.clone(),
@@ -184,14 +188,19 @@ impl Outbox {
             attempt: task.attempt,
             ttl_ms: self.identity.claim_ms,
         };
-        if let Err(error) = self.tape.renew_dispatch(command).await {
-            // The dispatch cannot be called back. If the claim runs out, its outcome is settled by observation.
-            tracing::warn!(effect = %task.key, %error, "the claim could not be renewed");
+        match self.tape.renew_dispatch(command).await {
+            Ok(()) => holding.renewed(asked),
+            // What has left cannot be called back. If the claim runs out, its outcome is settled by observation.
+            Err(error) => tracing::warn!(effect = %task.key, %error, "the claim could not be renewed"),
         }
     }
 
+    fn claim_ttl(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.identity.claim_ms).unwrap_or(1).max(1))
+    }
+
     fn renewal(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.identity.claim_ms / 3).unwrap_or(1).max(1))
+        self.claim_ttl() / 3
     }
 }
 
@@ -199,6 +208,7 @@ impl Outbox {
 struct DurableMark<'a> {
     outbox: &'a Outbox,
     task: &'a DispatchTask,
+    holding: &'a Holding,
     /// It was asked for: from here on the mark may be durable, and the request may leave.
     begun: AtomicBool,
 }
@@ -219,7 +229,13 @@ impl Mark for DurableMark<'_> {
             .tape
             .mark_sent(command)
             .await
-            .map_err(|error| MarkRefused(error.to_string()))
+            .map_err(|error| MarkRefused(error.to_string()))?;
+        // Whoever found the claim run out asks the upstream, and is told that nothing is there: it must stay so.
+        if self.holding.holds() {
+            return Ok(());
+        }
+        let refused = "the claim ran out while the mark was made: another may have it, and nothing may leave any more";
+        Err(MarkRefused(refused.to_owned()))
     }
 }
 
