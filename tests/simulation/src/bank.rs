@@ -11,7 +11,14 @@ use tape_connector_port::{
     Supports,
 };
 
+use tape_core::Time;
+use tape_core::effect::BOOKS_LAG_MS;
+use tape_port::Clock as _;
+
 use crate::faults::Fate;
+
+/// Longest time that a request takes: what Tape counts on.
+const UNDER_WAY_MS: u64 = BOOKS_LAG_MS.cast_unsigned();
 
 /// The bank's side of the world. It outlives every server.
 pub(crate) struct Bank {
@@ -29,7 +36,27 @@ pub(crate) struct Books {
     pub(crate) protocol: BTreeMap<String, Vec<Event>>,
     /// What went against the rules.
     pub(crate) violations: Vec<String>,
+    /// Requests that left and have not arrived, and when they will.
+    pub(crate) under_way: Vec<(Time, EffectCall)>,
     next: u64,
+}
+
+impl Books {
+    /// A request arrives: it is booked.
+    fn book(&mut self, call: &EffectCall) -> Receipt {
+        self.next += 1;
+        let id = format!("b-{}", self.next);
+        let id = if call.idempotent {
+            self.payments.entry(call.idempotency_key.clone()).or_insert(id).clone()
+        } else {
+            self.wires.entry(reference(call)).or_default().push(id.clone());
+            id
+        };
+        Receipt {
+            external_ref: id.clone(),
+            response_json: format!("{{\"id\":\"{id}\"}}"),
+        }
+    }
 }
 
 /// Something that happened between a connector and the bank.
@@ -51,25 +78,25 @@ impl Bank {
         }
     }
 
+    /// The books as they are now, with all that has arrived by now.
     pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.fate.now();
+        let (arrived, under_way) = std::mem::take(&mut books.under_way)
+            .into_iter()
+            .partition(|(at, _)| *at <= now);
+        books.under_way = under_way;
+        let arrived: Vec<(Time, EffectCall)> = arrived;
+        for (_, call) in arrived {
+            books.book(&call);
+        }
+        books
     }
 
-    /// A request arrives: it is booked.
-    fn book(&self, call: &EffectCall) -> Receipt {
-        let mut books = self.books();
-        books.next += 1;
-        let id = format!("b-{}", books.next);
-        let id = if call.idempotent {
-            books.payments.entry(call.idempotency_key.clone()).or_insert(id).clone()
-        } else {
-            books.wires.entry(reference(call)).or_default().push(id.clone());
-            id
-        };
-        Receipt {
-            external_ref: id.clone(),
-            response_json: format!("{{\"id\":\"{id}\"}}"),
-        }
+    /// A request is on its way for so long, and nobody waits for its answer any more.
+    fn book_late(&self, call: &EffectCall, ms: i64) {
+        let at = self.fate.now().after(ms);
+        self.books().under_way.push((at, call.clone()));
     }
 
     fn note(&self, call: &EffectCall, event: Event) {
@@ -88,7 +115,7 @@ impl Bank {
     }
 }
 
-fn reference(call: &EffectCall) -> String {
+pub(crate) fn reference(call: &EffectCall) -> String {
     call.business_key
         .clone()
         .unwrap_or_else(|| call.idempotency_key.clone())
@@ -182,6 +209,11 @@ impl Connectors for BankConnector {
             // Lost on the way: not booked, and nobody knows.
             return Ok(lost());
         }
+        if fate.strikes(8) {
+            let ms = i64::try_from(fate.below(UNDER_WAY_MS)).unwrap_or_default();
+            self.bank.book_late(call, ms);
+            return Ok(lost());
+        }
         if fate.strikes(5) {
             self.bank.note(call, Event::Refused);
             let failure = Failure {
@@ -193,7 +225,7 @@ impl Connectors for BankConnector {
             };
             return Ok(Self::called(Outcome::Failed(failure)));
         }
-        let receipt = self.bank.book(call);
+        let receipt = self.bank.books().book(call);
         if fate.strikes(15) {
             return Ok(lost());
         }
