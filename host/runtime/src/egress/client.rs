@@ -11,7 +11,7 @@ use hyper_util::client::legacy::connect::{CaptureConnection, HttpConnector, capt
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::CryptoProvider;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::policy::Permit;
 use super::resolver::{AddressRefused, Names, Resolver};
@@ -53,13 +53,19 @@ impl Clients {
             .leaves(connection.clone())
             .map_err(|Sealed| SendError::NotSent("the call has ended".to_owned()))?;
 
-        let response = match timeout_at(deadline, client.request(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(no_answer(&error, &connection)),
-            Err(_) if never_connected(&connection) => {
+        // The time limit first: a process that stood still while it connected sends nothing any more when it goes on.
+        let response = tokio::select! {
+            biased;
+            () = sleep_until(deadline) => None,
+            response = client.request(request) => Some(response),
+        };
+        let response = match response {
+            Some(Ok(response)) => response,
+            Some(Err(error)) => return Err(no_answer(&error, &connection)),
+            None if never_connected(&connection) => {
                 return Err(SendError::NotSent("no connection within the time limit".to_owned()));
             }
-            Err(_) => return Err(SendError::MaybeSent("no answer within the time limit".to_owned())),
+            None => return Err(SendError::MaybeSent("no answer within the time limit".to_owned())),
         };
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();
