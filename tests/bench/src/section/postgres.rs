@@ -1,7 +1,7 @@
 //! Durable steps over Postgres, beside one commit per operation in pgbench.
 
 use anyhow::Context as _;
-use tape_load::{Server, Work};
+use tape_load::{Server, Way, Work};
 use tape_store_tests::cluster::Cluster;
 
 use crate::report::{Bound, Line, Report};
@@ -45,6 +45,8 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
         "Postgres: server's processors in use",
         cpu.as_secs_f64() / (plan.load.as_secs_f64() * 1.2),
     );
+    let streamed = tape_load::apply_by(&server.url, "stream", Work::Step, CLIENTS, plan.load, Way::OneStream).await?;
+    report.figure("Postgres: durable steps of 64 runs on one stream, per second", streamed.rate());
     server.stop().await?;
 
     drop(cluster.database("floor").await);
