@@ -136,8 +136,16 @@ fn take(step: Step) -> Option<String> {
             body,
         } => {
             let outcome = wasi::send(&method, &authority, &path, &headers, body.as_bytes());
-            return Some(outcome.unwrap_or_else(|error| format!("wasi: {error}")));
+            return Some(said(outcome));
         }
+        Step::WasiBegin {
+            method,
+            authority,
+            path,
+            body,
+        } => return Some(said(wasi::begin(&method, &authority, &path, body.as_bytes()))),
+        Step::WasiFinish => return Some(said(wasi::finish())),
+        Step::WasiAwait => return Some(said(wasi::wait())),
         Step::Loop => loop {
             black_box(0);
         },
@@ -179,6 +187,10 @@ fn take(step: Step) -> Option<String> {
         Step::Lookup(name) => return Some(reach::lookup(&name)),
     }
     None
+}
+
+fn said(outcome: Result<String, String>) -> String {
+    outcome.unwrap_or_else(|error| format!("wasi: {error}"))
 }
 
 /// What this instance has been told so far.

@@ -35,6 +35,17 @@ pub enum Step {
         headers: Vec<(String, String)>,
         body: String,
     },
+    /// Begins a request by wasi:http and leaves it alone: its body is not finished, nobody waits for its answer.
+    WasiBegin {
+        method: String,
+        authority: String,
+        path: String,
+        body: String,
+    },
+    /// Finishes the body of what was begun, be it in another call; nobody waits for the answer.
+    WasiFinish,
+    /// Waits for the answer to what was finished, be it in another call.
+    WasiAwait,
     /// Spins for ever.
     Loop,
     /// Waits in the host for ever.

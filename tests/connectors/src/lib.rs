@@ -4,6 +4,7 @@
 
 mod bank;
 mod calls;
+mod deployed;
 mod guests;
 mod kit;
 mod marks;
@@ -11,6 +12,7 @@ mod upstream;
 
 pub use bank::Bank;
 pub use calls::{BANK, PROBE, Setup, TENANT, effect, obligation, probe_description};
+pub use deployed::{Components, probe_version};
 pub use guests::component;
 pub use kit::{connectors_folder, holds, subject};
 pub use marks::{CountingMark, RefusingMark};

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// | path | does |
@@ -16,12 +17,14 @@ use tokio::task::JoinSet;
 /// | `/cut-head` | closes within the answer's head |
 /// | `/cut-body` | closes within the answer's body |
 /// | `/hang` | reads the request, never answers |
+/// | `/hold` | like `/ok`, once [`Upstream::let_go`] was called |
 /// | `/hang-body` | sends the head, never the body |
 /// | `/big` | 200 with 5 MiB |
 /// | `/redirect/URL` | 302 to URL |
 pub struct Upstream {
     address: SocketAddr,
     received: Arc<Mutex<Vec<String>>>,
+    gone: watch::Sender<bool>,
     _serving: JoinSet<()>,
 }
 
@@ -32,15 +35,18 @@ impl Upstream {
         let received = Arc::<Mutex<Vec<String>>>::default();
         let mut serving = JoinSet::new();
         let book = Arc::clone(&received);
+        let gone = watch::Sender::new(false);
+        let may_go = gone.subscribe();
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, Arc::clone(&book)));
+                connections.spawn(serve(stream, Arc::clone(&book), may_go.clone()));
             }
         });
         Self {
             address,
             received,
+            gone,
             _serving: serving,
         }
     }
@@ -55,6 +61,11 @@ impl Upstream {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Answers what is held, and holds nothing any more.
+    pub fn let_go(&self) {
+        self.gone.send_replace(true);
     }
 
     /// Every request so far, head and body.
@@ -73,7 +84,7 @@ pub async fn nobody_listens() -> String {
 }
 
 /// Serves one connection until either side has enough. A client that goes away is no matter.
-async fn serve(mut stream: TcpStream, received: Arc<Mutex<Vec<String>>>) {
+async fn serve(mut stream: TcpStream, received: Arc<Mutex<Vec<String>>>, mut may_go: watch::Receiver<bool>) {
     while let Some(request) = read_request(&mut stream).await {
         let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
         received
@@ -87,6 +98,7 @@ async fn serve(mut stream: TcpStream, received: Arc<Mutex<Vec<String>>>) {
             "/cut-head" => cut(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-le").await,
             "/cut-body" => cut(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"half\":").await,
             "/hang" => std::future::pending().await,
+            "/hold" => may_go.wait_for(|gone| *gone).await.is_ok() && answer(&mut stream, 200, "", b"{}").await,
             "/hang-body" => {
                 write(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n").await
                     && std::future::pending().await

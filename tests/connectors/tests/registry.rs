@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use tape_connector_artifact::{SigningKey, Trust};
-use tape_connector_port::{Called, ConnectorError, Connectors, Outcome, Semantics, Unmarked};
-use tape_connector_tests::{BANK, PROBE, Setup, TENANT, Upstream, effect, probe_description};
-use tape_host::{Deployment, Host, HostConfig, LoadError};
+use tape_connector_port::{Called, ConnectorError, Connectors, Outcome, Semantics, Unmarked, Vouched};
+use tape_connector_tests::{
+    BANK, Components, PROBE, Setup, TENANT, Upstream, effect, probe_description, probe_version,
+};
+use tape_host::{Deployment, Host, HostConfig, LoadError, Source, Wanted};
 use tokio::task::JoinSet;
 
 fn empty_host() -> Host {
@@ -334,4 +336,58 @@ async fn a_swap_under_load_is_noticed_by_no_call() {
     let calls: usize = callers.join_all().await.into_iter().sum();
     assert!(calls > 0);
     assert_eq!(upstream.received().len(), calls, "every call reached the upstream once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_many_calls_ask_for_at_once_is_loaded_once() {
+    let components = Arc::new(Components::default());
+    let source: Arc<dyn Source> = components.clone();
+    let host = empty_host();
+    let wanted = Wanted {
+        tenant: TENANT.to_owned(),
+        name: PROBE.to_owned(),
+        versions: ["1.0.0", "2.0.0"]
+            .map(|version| probe_version(version, "http://127.0.0.1:1", 0))
+            .into(),
+        shares: vec![("2.0.0".to_owned(), 100)],
+    };
+    host.deploy(&wanted, &source).await.unwrap();
+    assert_eq!(components.asked(), ["2.0.0"], "what gets no calls is not loaded");
+    let mut callers = JoinSet::new();
+    for _ in 0..16 {
+        let host = host.clone();
+        callers.spawn(async move { ask(&host, Some("1.0.0")).await.map(|called| called.version) });
+    }
+    while let Some(answered) = callers.join_next().await {
+        assert_eq!(answered.unwrap().unwrap(), "1.0.0");
+    }
+    assert_eq!(components.asked(), ["2.0.0", "1.0.0"]);
+}
+
+#[tokio::test]
+async fn what_it_asks_for_and_was_not_granted_is_told_with_its_cure() {
+    let host = empty_host();
+    let mut version = probe_version("1.0.0", "https://a.example", 0);
+    let mut config: Value = serde_json::from_str(&version.config_json).unwrap();
+    config["asks"] = json!({"hosts": [
+        {"host": "https://a.example", "methods": ["GET", "POST"], "why": "to book"},
+        {"host": "https://b.example", "methods": ["POST"]},
+        {"host": "https://c.example"},
+    ]});
+    version.config_json = config.to_string();
+    version.grants_json = json!({"hosts": ["https://a.example"]}).to_string();
+    let component = tape_connector_tests::component("tape-connector-probe");
+    let secrets = Components::default().secrets(TENANT, PROBE);
+    let judged = host
+        .judge(&version, component, &Vouched::Before, secrets)
+        .await
+        .unwrap();
+    assert_eq!(
+        judged.missing,
+        [
+            "POST at https://a.example (to book): --grant https://a.example=POST",
+            "host https://b.example: --grant https://b.example=POST",
+            "host https://c.example: --grant https://c.example",
+        ]
+    );
 }

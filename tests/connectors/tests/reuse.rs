@@ -7,18 +7,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
-use tape_connector_port::{Called, Connectors, Outcome, Unmarked};
-use tape_connector_tests::{PROBE, Setup, TENANT, Upstream, effect, probe_description};
-use tape_host::{Deployment, Host, LoadError, Secret, Secrets};
+use tape_connector_port::{Called, Connectors, Deployable, Mark, Outcome, Progress, Unmarked};
+use tape_connector_tests::{
+    Components, CountingMark, PROBE, Setup, TENANT, Upstream, effect, probe_description, probe_version,
+};
+use tape_host::{Deployment, Host, HostConfig, LoadError, Secret, Secrets, Source, Wanted};
 use tokio::task::JoinSet;
 
 async fn play(host: &Host, tenant: &str, steps: Value) -> Called<Outcome> {
+    play_marked(host, tenant, steps, &Unmarked).await
+}
+
+async fn play_marked(host: &Host, tenant: &str, steps: Value, mark: &dyn Mark) -> Called<Outcome> {
     let mut call = effect(
         "play",
         &json!({"steps": steps, "answer": {"unknown": {"reason": "{{last}}"}}}),
     );
     tenant.clone_into(&mut call.tenant);
-    host.dispatch(PROBE, None, &call, &Unmarked)
+    host.dispatch(PROBE, None, &call, mark)
         .await
         .expect("the call takes place")
 }
@@ -249,4 +255,88 @@ async fn allowances_secrets_and_evidence_belong_to_the_call() {
     // Last words are those of the call that broke.
     let broke = reason(play(&host, TENANT, json!([{"panic": "now"}])).await);
     assert!(broke.contains("now") && !broke.contains("round"), "{broke}");
+}
+
+#[tokio::test]
+async fn a_request_that_a_call_left_alone_never_leaves_in_the_next_call() {
+    let upstream = Upstream::start().await;
+    let host = Setup::probe().host(&upstream.origin()).reuse(1_000).start().await;
+    for (method, round) in ["POST", "GET"].into_iter().zip(1..) {
+        let begin = json!({"wasi-begin": {
+            "method": method, "authority": upstream.address().to_string(), "path": "/ok", "body": "late"
+        }});
+        let first = play(&host, TENANT, json!([begin, {"remember": "first"}])).await;
+        assert_eq!(first.evidence.furthest(), Progress::NotSent, "{method}: {first:?}");
+        // The same instance finishes it: the call that it belonged to has ended, and said that nothing had left.
+        let mark = CountingMark::new(&upstream);
+        let steps = json!(["wasi-finish", "wasi-await", {"remember": "second"}]);
+        let second = play_marked(&host, TENANT, steps, &mark).await;
+        assert!(second.evidence.exchanges.is_empty(), "{method}: {second:?}");
+        assert_eq!(mark.asked(), 0, "{method}");
+        let memory = reason(second);
+        assert_eq!(memory, vec!["first second"; round].join(" "), "it is the same instance");
+    }
+    assert!(upstream.received().is_empty(), "{:?}", upstream.received());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_leaves_unawaited_is_in_the_evidence_of_its_own_call_or_does_not_leave() {
+    const ROUNDS: usize = 40;
+    let upstream = Upstream::start().await;
+    let host = Setup::probe().host(&upstream.origin()).reuse(1_000).start().await;
+    let begin = json!({"wasi-begin": {
+        "method": "POST", "authority": upstream.address().to_string(), "path": "/ok", "body": "unawaited"
+    }});
+    let mut told = 0;
+    for _ in 0..ROUNDS {
+        let called = play(&host, TENANT, json!([begin, "wasi-finish"])).await;
+        told += usize::from(called.evidence.furthest() != Progress::NotSent);
+    }
+    // One that is waited for, behind all of them.
+    let last = play(&host, TENANT, json!([begin, "wasi-finish", "wasi-await"])).await;
+    assert_eq!(last.evidence.exchanges.len(), 1, "{last:?}");
+    let left = upstream.received().len() - 1;
+    assert!(left <= told, "{left} left, and {told} calls know of it");
+}
+
+#[tokio::test]
+async fn an_instance_does_not_outlive_the_swap_of_its_version() {
+    let upstream = Upstream::start().await;
+    let versions: Vec<Deployable> = ["1.0.0", "2.0.0"]
+        .map(|version| probe_version(version, &upstream.origin(), 100))
+        .into();
+    let source: Arc<dyn Source> = Arc::new(Components::default());
+    let host = Host::new(HostConfig::default()).unwrap();
+    let active = |version: &str| Wanted {
+        tenant: TENANT.to_owned(),
+        name: PROBE.to_owned(),
+        versions: versions.clone(),
+        shares: vec![(version.to_owned(), 100)],
+    };
+    host.deploy(&active("1.0.0"), &source).await.unwrap();
+    assert_eq!(tell_all(&host, &["a", "b"]).await, ["a", "a b"]);
+
+    // One instance is idle, and another one is in a call, when its version is swapped away.
+    let mut calling = JoinSet::new();
+    let (other, hold) = (
+        host.clone(),
+        json!({"send": {"method": "GET", "url": upstream.url("/hold")}}),
+    );
+    calling.spawn(async move { reason(play(&other, TENANT, json!([hold, {"remember": "c"}])).await) });
+    while upstream.received().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(tell(&host, TENANT, "x").await, "x");
+    host.deploy(&active("2.0.0"), &source).await.unwrap();
+    assert_eq!(tell(&host, TENANT, "d").await, "d");
+    upstream.let_go();
+    assert_eq!(
+        calling.join_next().await.unwrap().unwrap(),
+        "a b c",
+        "it ends where it began"
+    );
+
+    // Back again: nobody finds what was said before the swap.
+    host.deploy(&active("1.0.0"), &source).await.unwrap();
+    assert_eq!(tell_all(&host, &["e", "f"]).await, ["e", "e f"]);
 }
