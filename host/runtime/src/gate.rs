@@ -47,9 +47,11 @@ impl Gate {
 
     async fn question(&self) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
-        let answer = match self.ask.send(reply).await {
-            Ok(()) => answer.await.unwrap_or_else(|_| Err(ended())),
-            Err(_) => Err(ended()),
+        let asked = self.ask.send(reply).await.is_ok();
+        // Whoever asks when the guest has answered already is late: nothing of it leaves, and the answer stands.
+        let answer = if asked { answer.await.ok() } else { None };
+        let Some(answer) = answer else {
+            return Err("the call has ended".to_owned());
         };
         answer.map_err(|MarkRefused(why)| {
             // Set once: the cell above asks once.
@@ -59,6 +61,31 @@ impl Gate {
     }
 }
 
-fn ended() -> MarkRefused {
-    MarkRefused("the call has ended".to_owned())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_after_the_call_has_ended_is_let_nowhere_and_spoils_nothing() {
+        let (gate, asked, refused) = gate();
+        drop(asked);
+        assert_eq!(gate.pass().await, Err("the call has ended".to_owned()));
+        assert_eq!(refused.get(), None);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_of_the_caller_is_left_for_the_call() {
+        let (gate, mut asked, refused) = gate();
+        let answering = async {
+            asked
+                .recv()
+                .await
+                .unwrap()
+                .send(Err(MarkRefused("not yours".to_owned())))
+        };
+        let (passed, sent) = tokio::join!(gate.pass(), answering);
+        sent.unwrap();
+        assert_eq!(passed, Err("not yours".to_owned()));
+        assert_eq!(refused.get().map(String::as_str), Some("not yours"));
+    }
 }
