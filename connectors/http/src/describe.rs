@@ -61,7 +61,9 @@ fn requests(config: &Config) -> impl Iterator<Item = &RequestTemplate> {
 
 /// The methods by which the API is asked.
 fn methods(config: &Config) -> BTreeSet<String> {
-    requests(config).map(|request| request.method.to_ascii_uppercase()).collect()
+    requests(config)
+        .map(|request| request.method.to_ascii_uppercase())
+        .collect()
 }
 
 /// The secrets that headers, queries and bodies name.
