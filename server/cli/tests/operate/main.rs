@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it, also in its helpers")]
 
+mod code_cache;
 mod collector;
 mod credentials;
 mod crowd;

@@ -46,7 +46,10 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
         cpu.as_secs_f64() / (plan.load.as_secs_f64() * 1.2),
     );
     let streamed = tape_load::apply_by(&server.url, "stream", Work::Step, CLIENTS, plan.load, Way::OneStream).await?;
-    report.figure("Postgres: durable steps of 64 runs on one stream, per second", streamed.rate());
+    report.figure(
+        "Postgres: durable steps of 64 runs on one stream, per second",
+        streamed.rate(),
+    );
     server.stop().await?;
 
     drop(cluster.database("floor").await);
