@@ -60,7 +60,7 @@ impl Timer {
     pub fn due(&self) -> Option<Due> {
         let at = match &self.state {
             TimerState::Armed { next } => (*next).max(self.fire_at),
-            TimerState::Claimed(claim) => claim.expires,
+            TimerState::Claimed(claim) => claim.expires.max(self.fire_at),
             TimerState::Fired | TimerState::Cancelled => return None,
         };
         Some(Due {
@@ -69,13 +69,16 @@ impl Timer {
         })
     }
 
-    /// Whether `owner` may have it at this time.
+    /// Whether `owner` may have it at this time, to act on it within `ahead_ms`. A claim is looked at as it stands now: who
+    /// asks ahead does not get what somebody else still holds.
     #[must_use]
-    pub fn claimable(&self, owner: &str, now: Time) -> bool {
-        match &self.state {
-            TimerState::Armed { next } => now >= self.fire_at && now >= *next,
-            TimerState::Claimed(claim) => claim.owner == owner || !claim.lives(now),
-            TimerState::Fired | TimerState::Cancelled => false,
-        }
+    pub fn claimable(&self, owner: &str, now: Time, ahead_ms: i64) -> bool {
+        let ahead = now.after(ahead_ms.max(0));
+        ahead >= self.fire_at
+            && match &self.state {
+                TimerState::Armed { next } => ahead >= *next,
+                TimerState::Claimed(claim) => claim.owner == owner || !claim.lives(now),
+                TimerState::Fired | TimerState::Cancelled => false,
+            }
     }
 }

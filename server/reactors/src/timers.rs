@@ -61,12 +61,19 @@ impl Reactor for Timers {
             ttl_ms: self.identity.claim_ms,
             ahead_ms: self.lead_ms,
         };
+        let mut held = false;
         let timer = loop {
             let asked_at = self.tape.now();
             let Some(timer) = self.tape.claim_timer(claim.clone()).await? else {
                 measure::conflict(DueKind::Timers);
-                return Ok(());
+                // Cancelled or set anew while it was held: nothing is left of the claim. Or the clock was turned back, and its
+                // time is far again: it is not held until then.
+                return match held {
+                    true => self.tape.release_timer(ReleaseTimer { run, id, owner }).await,
+                    false => Ok(()),
+                };
             };
+            held = true;
             if timer.fire_at <= asked_at {
                 break timer;
             }

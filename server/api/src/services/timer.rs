@@ -1,6 +1,7 @@
 //! Timers: set, cancel, list what is due.
 
 use tape_core::command::timer::{CancelTimer, ClaimTimer, FireTimer, SetTimer};
+use tape_core::timer::TimerState;
 use tape_core::{DueKind, RowKey, Time};
 use tape_port::{DueItem, DueWork, TapeError};
 use tape_proto::v1 as pb;
@@ -95,5 +96,7 @@ async fn fire(cx: &Cx, due: &DueItem, id: &str, claimer: &str) -> Result<Option<
         owner: claimer.to_owned(),
     };
     let timer = cx.engine.execute(&fire, None).await?;
-    Ok(Some(record(&due.run, timer)))
+    // Cancelled or set anew in between: that is the last word.
+    let fired = timer.state == TimerState::Fired;
+    Ok(fired.then(|| record(&due.run, timer)))
 }

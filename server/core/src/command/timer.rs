@@ -187,7 +187,7 @@ impl Command for ClaimTimer {
 
     fn decide(&self, draft: &mut Draft) -> Result<Option<Timer>, Refusal> {
         let timer = timer(draft, &self.id)?;
-        if !timer.claimable(&self.owner, draft.now().after(self.ahead_ms.max(0))) {
+        if !timer.claimable(&self.owner, draft.now(), self.ahead_ms) {
             return Ok(None);
         }
         let ttl_ms = if self.ttl_ms <= 0 { CLAIM_MS } else { self.ttl_ms };
