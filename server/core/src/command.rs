@@ -19,6 +19,7 @@ pub mod operator;
 pub mod outside;
 pub mod reaction;
 pub mod recovery;
+pub mod requests;
 pub mod reserve;
 pub mod session;
 pub mod task;

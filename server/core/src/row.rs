@@ -182,6 +182,20 @@ pub struct Answered {
     pub at: Time,
 }
 
+/// How long what was answered to a request id is remembered, at least.
+pub const REQUEST_KEPT_MS: i64 = 24 * 3_600_000;
+
+impl Answered {
+    /// When it may be forgotten.
+    #[must_use]
+    pub fn due(&self) -> Due {
+        Due {
+            kind: DueKind::Request,
+            at: self.at.after(REQUEST_KEPT_MS),
+        }
+    }
+}
+
 /// Who owns a business key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
@@ -221,11 +235,13 @@ pub enum DueKind {
     TaskWindow = 10,
     /// Runs that have ended and are not compacted, since when they ended.
     Retention = 11,
+    /// Answers to requests, due when they may be forgotten.
+    Request = 12,
 }
 
 impl DueKind {
     /// The highest number.
-    pub const LAST: Self = Self::Retention;
+    pub const LAST: Self = Self::Request;
 
     /// The kinds of the reactors, in the order in which they are named to people.
     pub const ALL: [Self; 5] = [
@@ -246,7 +262,7 @@ impl DueKind {
             Self::Timers => "timers",
             Self::Compensation => "compensation",
             Self::Task | Self::TaskClaim | Self::TaskDone | Self::TaskDead | Self::TaskWindow => "reactions",
-            Self::Retention => "retention",
+            Self::Retention | Self::Request => "retention",
         }
     }
 }
@@ -311,6 +327,7 @@ impl Row {
             Self::Timer(timer) => timer.due(),
             Self::Task(task) => Some(task.due()),
             Self::TaskWindow(window) => Some(window.due()),
+            Self::Request(answered) => Some(answered.due()),
             _ => None,
         }
     }

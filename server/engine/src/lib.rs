@@ -19,6 +19,7 @@ mod measure;
 mod port;
 mod reaction;
 mod read;
+mod requests;
 mod retention;
 mod retry_effect;
 mod scan;

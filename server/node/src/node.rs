@@ -156,6 +156,7 @@ impl Node {
         let owner = format!("server-{}", engine.fresh());
         reactions::serve(&reacting, &engine, &owner, &stop);
         retention::serve(&reacting, &engine, kept(config.project.as_ref()), &stop);
+        retention::forget(&reacting, &engine, &stop);
         let crew = Crew {
             tape: engine.clone(),
             connectors,

@@ -158,7 +158,8 @@ impl Crew {
             | DueKind::TaskDone
             | DueKind::TaskDead
             | DueKind::TaskWindow
-            | DueKind::Retention => {
+            | DueKind::Retention
+            | DueKind::Request => {
                 return None;
             }
         };

@@ -57,7 +57,8 @@ pub(crate) fn kind_number(kind: DueKind) -> pb::WorkKind {
         | DueKind::TaskDone
         | DueKind::TaskDead
         | DueKind::TaskWindow
-        | DueKind::Retention => pb::WorkKind::Unspecified,
+        | DueKind::Retention
+        | DueKind::Request => pb::WorkKind::Unspecified,
     }
 }
 

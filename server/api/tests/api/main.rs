@@ -15,6 +15,7 @@ mod outside;
 mod reactions;
 mod reactors;
 mod refusals;
+mod requests;
 mod retention;
 mod sessions;
 mod support;

@@ -24,7 +24,8 @@ pub(super) fn kind_number(kind: DueKind) -> pb::WorkKind {
         | DueKind::TaskDone
         | DueKind::TaskDead
         | DueKind::TaskWindow
-        | DueKind::Retention => pb::WorkKind::Unspecified,
+        | DueKind::Retention
+        | DueKind::Request => pb::WorkKind::Unspecified,
     }
 }
 

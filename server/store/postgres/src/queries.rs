@@ -152,7 +152,7 @@ pub(crate) fn all(verb: &str) -> Vec<(String, QueryBuilder<Postgres>)> {
     let mut all = Vec::new();
     for kind in DueKind::ALL
         .into_iter()
-        .chain([DueKind::Task, DueKind::TaskWindow, DueKind::Retention])
+        .chain([DueKind::Task, DueKind::TaskWindow, DueKind::Retention, DueKind::Request])
     {
         let anybodys = DueQuery {
             kind,

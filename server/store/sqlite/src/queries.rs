@@ -225,7 +225,7 @@ mod tests {
         with_schema(async |connection| {
             for kind in DueKind::ALL
                 .into_iter()
-                .chain([DueKind::TaskWindow, DueKind::Retention])
+                .chain([DueKind::TaskWindow, DueKind::Retention, DueKind::Request])
             {
                 for (tenants, by) in [
                     (None, None),
