@@ -6,8 +6,14 @@
 //! timer is early; and the same request again is answered from the record.
 #![allow(clippy::panic, reason = "a step that cannot go on has failed, and says where")]
 
+mod asking;
+mod effects;
 mod kept;
+mod names;
+mod spending;
 mod steps;
+mod undoing;
+mod waiting;
 
 use kept::Kept;
 use proptest::prelude::*;
