@@ -10,6 +10,8 @@
 //! This crate knows nothing of wasmtime, runs or stores.
 
 #[cfg(feature = "registry")]
+mod cache;
+#[cfg(feature = "registry")]
 mod error;
 #[cfg(feature = "registry")]
 mod layout;
@@ -20,6 +22,8 @@ mod registry;
 mod signature;
 mod trust;
 
+#[cfg(feature = "registry")]
+pub use cache::{ArtifactCache, Fetched};
 #[cfg(feature = "registry")]
 pub use error::ArtifactError;
 #[cfg(feature = "registry")]

@@ -24,6 +24,18 @@ impl Reference {
         self.0.registry()
     }
 
+    /// The last part of the artifact's name: `bank` of `oci://registry.example/tape/bank:1.0.0`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.repository().rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The manifest's digest, if the place is pinned to one.
+    #[must_use]
+    pub fn digest(&self) -> Option<&str> {
+        self.0.digest()
+    }
+
     /// The same place, pinned to the manifest with this digest.
     #[must_use]
     pub fn pinned(&self, digest: &str) -> Self {
@@ -69,7 +81,11 @@ mod tests {
             "oci://127.0.0.1:5000/bank:latest",
             "oci://localhost/bank:1",
         ] {
-            assert_eq!(text.parse::<Reference>().unwrap().to_string(), text);
+            let place: Reference = text.parse().unwrap();
+            assert_eq!(
+                (place.to_string().as_str(), place.name(), place.digest()),
+                (text, "bank", None)
+            );
         }
         let pinned = format!("oci://registry.example/bank@sha256:{}", "0".repeat(64));
         assert_eq!(pinned.parse::<Reference>().unwrap().to_string(), pinned);

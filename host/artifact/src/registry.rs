@@ -41,6 +41,8 @@ pub struct Pulled {
     pub signatures: Vec<Signature>,
     /// The place, pinned to the manifest that was pulled.
     pub reference: Reference,
+    /// The manifest, as it was pulled.
+    pub manifest: Vec<u8>,
 }
 
 /// How registries are reached.
@@ -148,6 +150,7 @@ impl Registry {
                 component: sink.bytes,
                 signatures,
                 reference: from.pinned(&digest(&manifest)),
+                manifest,
             })
         })
         .await

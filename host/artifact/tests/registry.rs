@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tape_connector_artifact::{
-    Artifact, ArtifactError, Credentials, Reference, Registry, RegistryConfig, SigningKey, Trust, digest,
+    Artifact, ArtifactCache, ArtifactError, Credentials, Reference, Registry, RegistryConfig, SigningKey, Trust, digest,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -256,6 +256,71 @@ async fn a_registry_that_is_away_may_be_there_later() {
         assert!(
             matches!(error, ArtifactError::Unavailable { .. }) && error.is_retryable(),
             "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_was_pulled_once_is_there_while_its_registry_is_not() {
+    let mut served = Served::start(false).await;
+    let (registry, tag) = (client(&served.host), served.reference("bank:1"));
+    let pinned = registry.push(&tag, &artifact(COMPONENT)).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cache = ArtifactCache::new(folder.path().join("artifacts"));
+    for place in [&tag, &pinned] {
+        let fetched = cache.pull(&registry, place).await.unwrap();
+        assert_eq!((fetched.pulled.component.as_slice(), fetched.stale), (COMPONENT, None));
+    }
+    // A tag is asked for again: what it means now counts.
+    let newer = artifact(b"\0asm\x0d\0\x01\0 newer");
+    registry.push(&tag, &newer).await.unwrap();
+    assert_eq!(
+        cache.pull(&registry, &tag).await.unwrap().pulled.component,
+        newer.component
+    );
+    // That it is not there is an answer.
+    let absent = cache.pull(&registry, &served.reference("bank:2")).await.unwrap_err();
+    assert!(matches!(absent, ArtifactError::NotFound { .. }), "{absent}");
+
+    served.child.kill().unwrap();
+    served.child.wait().unwrap();
+    let stale = cache.pull(&registry, &tag).await.unwrap();
+    assert_eq!(stale.pulled.component, newer.component);
+    assert!(
+        matches!(stale.stale, Some(ArtifactError::Unavailable { .. })),
+        "{stale:?}"
+    );
+    let kept = cache.pull(&registry, &pinned).await.unwrap();
+    assert_eq!((kept.pulled.component.as_slice(), kept.stale), (COMPONENT, None));
+    let never = cache.pull(&registry, &served.reference("bank:3")).await.unwrap_err();
+    assert!(matches!(never, ArtifactError::Unavailable { .. }), "{never}");
+}
+
+#[tokio::test]
+async fn what_is_kept_is_not_believed() {
+    let served = Served::start(false).await;
+    let (registry, tag) = (client(&served.host), served.reference("bank:1"));
+    let pinned = registry.push(&tag, &artifact(COMPONENT)).await.unwrap();
+    for damaged in ["wasm", "json"] {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = ArtifactCache::new(folder.path());
+        cache.pull(&registry, &pinned).await.unwrap();
+        let files = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let file = files
+            .into_iter()
+            .find(|file| file.extension().unwrap() == damaged)
+            .unwrap();
+        let mut bytes = std::fs::read(&file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        let fetched = cache.pull(&registry, &pinned).await.unwrap();
+        assert_eq!(fetched.pulled.component, COMPONENT, "{damaged}");
+        // It was pulled again, and is right again.
+        assert_eq!(
+            digest(&std::fs::read(folder.path().join(file.with_extension("wasm"))).unwrap()),
+            digest(COMPONENT)
         );
     }
 }

@@ -26,6 +26,7 @@ use tape_port::{Clock, Deployments};
 use crate::clock::SystemClock;
 use crate::node::NodeError;
 use crate::project::{Connector, Project, TenancyMode};
+use crate::source::{self, Sourced};
 
 /// Connector calls at the same time, over all connectors.
 const CALLS_MAX: u32 = 64;
@@ -82,13 +83,7 @@ pub(crate) async fn declaration(
     host: &Host,
     secrets: &Arc<ProcessSecrets>,
 ) -> Result<Declared, NodeError> {
-    let path = project.root.join(&connector.source);
-    let component = std::fs::read(&path).map_err(|error| {
-        NodeError::Config(format!(
-            "tape.connectors.{name}.source is {:?}, which cannot be read ({error}); build it, or correct the path",
-            path.display()
-        ))
-    })?;
+    let Sourced { component, signatures } = source::read(project, name, connector).await?;
     let text = |document: serde_json::Result<String>| document.map_err(|error| NodeError::Config(error.to_string()));
     let name = ConnectorName::new(project.tenancy.tenant_id.clone().unwrap_or_default(), name);
     let deployable = Deployable {
@@ -100,7 +95,7 @@ pub(crate) async fn declaration(
         grants_json: text(serde_json::to_string(&connector.grants))?,
         limits_json: text(serde_json::to_string(&connector.limits))?,
     };
-    let vouched = Vouched::By(signatures(project, &name.name, connector)?);
+    let vouched = Vouched::By(signatures);
     let judged = host
         .judge(
             &deployable,
@@ -150,19 +145,6 @@ pub(crate) async fn declaration(
         },
     };
     Ok(Declared { put, component })
-}
-
-/// Who vouches for a component: what stands in the file beside it, one signature on a line.
-fn signatures(project: &Project, name: &str, connector: &Connector) -> Result<String, NodeError> {
-    let path = project.root.join(format!("{}.sig", connector.source));
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(NodeError::Config(format!(
-            "the signature of connector {name:?}, {:?}, cannot be read ({error}); make it readable, or delete it",
-            path.display()
-        ))),
-    }
 }
 
 /// The values of secrets: those that the project's file gives to a connector of its own tenant, and for all others the environment,

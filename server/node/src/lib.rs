@@ -23,6 +23,7 @@ mod reactors;
 mod retention;
 mod security;
 mod serving;
+mod source;
 mod store;
 pub mod telemetry;
 

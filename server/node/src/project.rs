@@ -55,6 +55,8 @@ pub struct Project {
     pub strict_connectors: bool,
     /// `tape.connectors.signing_keys` and `require_signature`: whose word on a component counts, and whether one is needed.
     pub trust: tape_host::Trust,
+    /// `tape.connectors.plain_http`: registries of artifacts (`HOST[:PORT]`) that are spoken to without TLS.
+    pub plain_http: Vec<String>,
     /// `tape.retention`: after how long runs that have ended lose their payloads, by the number of their status. One that
     /// is not named is kept whole.
     pub retention: BTreeMap<u8, Duration>,
@@ -184,6 +186,7 @@ impl Project {
             connectors: connectors.by_name,
             strict_connectors: connectors.strict,
             trust: connectors.trust,
+            plain_http: connectors.plain_http,
             retention: retention::read(&tape)?,
             doors: doors::read(&tape)?,
             tenancy: tenancy(&top, overridden("TAPE_TENANT_ID"))?,

@@ -109,7 +109,9 @@ impl Stop {
 
 fn need_components(project: &Project) -> anyhow::Result<()> {
     for (name, connector) in &project.connectors {
-        let file = project.root.join(&connector.source);
+        let Some(file) = connector.file(&project.root) else {
+            continue;
+        };
         if !file.is_file() {
             bail!(
                 "connector `{name}` has no component: {} is not there. Build it, or correct tape.connectors.{name}.source in tape.yaml",

@@ -141,7 +141,9 @@ async fn examine(cx: &Cx) -> Vec<Check> {
 
 fn components(project: &Project) -> Vec<Check> {
     let check = |(name, connector): (&String, &tape_node::project::Connector)| {
-        let file = project.root.join(&connector.source);
+        let Some(file) = connector.file(&project.root) else {
+            return Check::fine(format!("connector `{name}` comes from {}", connector.source));
+        };
         if file.is_file() {
             Check::fine(format!("connector `{name}` has its component, {}", connector.source))
         } else {

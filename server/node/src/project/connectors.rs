@@ -1,8 +1,10 @@
 //! `tape.connectors`: which components are loaded, how they are configured, and what they are granted.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use tape_connector_artifact::Reference;
 use tape_host::{Grants, HostGrant, Limits, PublicKey, SecretGrant, Trust};
 
 use super::section::{ProjectError, Section};
@@ -10,7 +12,7 @@ use super::section::{ProjectError, Section};
 /// One connector of the project.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Connector {
-    /// The component's file, relative to the project's folder.
+    /// The component's file, relative to the project's folder; or where it is in a registry of artifacts, `oci://HOST/NAME:TAG`.
     pub source: String,
     /// The version that it must describe itself as; none = any.
     pub version: Option<String>,
@@ -24,6 +26,14 @@ pub struct Connector {
     pub limits: Limits,
 }
 
+impl Connector {
+    /// The component's file; none if it comes from a registry.
+    #[must_use]
+    pub fn file(&self, root: &Path) -> Option<PathBuf> {
+        (!Reference::is_one(&self.source)).then(|| root.join(&self.source))
+    }
+}
+
 /// Where a secret's value is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretSource {
@@ -35,6 +45,7 @@ pub struct SecretSource {
 const STRICT: &str = "strict";
 const REQUIRE_SIGNATURE: &str = "require_signature";
 const SIGNING_KEYS: &str = "signing_keys";
+const PLAIN_HTTP: &str = "plain_http";
 
 /// All of the section.
 pub struct Connectors {
@@ -44,6 +55,8 @@ pub struct Connectors {
     pub strict: bool,
     /// Whose signatures count, and whether one is required.
     pub trust: Trust,
+    /// Registries that are spoken to without TLS.
+    pub plain_http: Vec<String>,
 }
 
 /// What the section says.
@@ -51,7 +64,7 @@ pub fn read(tape: &Section<'_>) -> Result<Connectors, ProjectError> {
     let section = tape.names("connectors")?;
     let names = section
         .keys()
-        .filter(|name| ![STRICT, REQUIRE_SIGNATURE, SIGNING_KEYS].contains(name));
+        .filter(|name| ![STRICT, REQUIRE_SIGNATURE, SIGNING_KEYS, PLAIN_HTTP].contains(name));
     let connectors = names.map(|name| Ok((name.to_owned(), connector(&section, name)?)));
     Ok(Connectors {
         by_name: connectors.collect::<Result<_, ProjectError>>()?,
@@ -60,6 +73,7 @@ pub fn read(tape: &Section<'_>) -> Result<Connectors, ProjectError> {
             keys: signing_keys(&section)?,
             required: section.flag(REQUIRE_SIGNATURE)?.unwrap_or(false),
         },
+        plain_http: section.texts(PLAIN_HTTP)?.unwrap_or_default(),
     })
 }
 
@@ -94,13 +108,28 @@ fn connector(section: &Section<'_>, name: &str) -> Result<Connector, ProjectErro
     };
     let (grants, secrets) = grants(&one)?;
     Ok(Connector {
-        source: one.need_text("source")?,
+        source: source(&one)?,
         version: one.text("version")?,
         config,
         grants,
         secrets,
         limits: limits(&one)?,
     })
+}
+
+fn source(one: &Section<'_>) -> Result<String, ProjectError> {
+    let source = one.need_text("source")?;
+    if Reference::is_one(&source)
+        && let Err(error) = source.parse::<Reference>()
+    {
+        return Err(ProjectError::new(
+            &one.path("source"),
+            &source,
+            error.to_string(),
+            "Name registry, artifact and tag, or the digest that `tape connector push` prints.",
+        ));
+    }
+    Ok(source)
 }
 
 fn grants(one: &Section<'_>) -> Result<(Grants, BTreeMap<String, SecretSource>), ProjectError> {

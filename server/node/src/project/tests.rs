@@ -181,6 +181,7 @@ tape:
     strict: false
     require_signature: true
     signing_keys: ["ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]
+    plain_http: ["127.0.0.1:5000"]
     pay:
       source: connectors/pay.wasm
       grants:
@@ -195,6 +196,7 @@ tape:
     let pay = &parsed.connectors["pay"];
     assert!(!parsed.strict_connectors);
     assert!(parsed.trust.required && parsed.trust.keys.len() == 1);
+    assert_eq!(parsed.plain_http, ["127.0.0.1:5000"]);
     assert_eq!((pay.grants.reuse_calls, pay.limits.calls_per_s), (50, 20));
     assert_eq!(pay.grants.hosts[0].methods, ["POST"]);
     assert_eq!(
@@ -213,4 +215,20 @@ tape:
     assert_eq!((travels("token"), travels("other")), (2, 1));
     assert_eq!(pay.secrets["token"].env, "PAY_TOKEN");
     assert_eq!((pay.limits.timeout_ms, pay.limits.requests_per_call), (500, 16));
+}
+
+#[test]
+fn a_component_may_be_in_a_registry() {
+    let with = |source: &str| {
+        let yaml = format!("\ntape:\n  connectors:\n    bank:\n      source: {source}\n");
+        parse(&project(&yaml)).map(|project| project.connectors["bank"].clone())
+    };
+    let root = std::path::Path::new("/p");
+    assert_eq!(with("oci://registry.example/tape/bank:1.0.0").unwrap().file(root), None);
+    assert_eq!(with("bank.wasm").unwrap().file(root), Some("/p/bank.wasm".into()));
+    let error = with("oci://bank").unwrap_err().to_string();
+    assert!(
+        error.contains("tape.connectors.bank.source") && error.contains("names no artifact"),
+        "{error}"
+    );
 }

@@ -26,6 +26,7 @@ pub async fn run(args: &Args, cx: &Cx) -> anyhow::Result<Exit> {
         component,
         signatures,
         reference,
+        ..
     } = args.oci.pull(&args.from).await?;
     // What stood beside a former component says nothing about this one.
     let beside = sign::beside(&args.file);

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde_json::Value;
 use tape_client::{PutConnector, VersionName};
+use tape_connector_artifact::Reference;
 use tape_connector_kit::Manifest;
 
 use super::deployed::{Asker, Grants, full_name, name_of, object, short, show_missing};
+use super::oci::OciArgs;
 use super::{build, folder};
 use crate::cx::Cx;
 use crate::exit::Exit;
@@ -15,10 +17,10 @@ use crate::ui::{self, Mark};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A component, or the folder of a connector: it is built
+    /// A component, the folder of a connector: it is built, or oci://HOST[:PORT]/NAME[:TAG][@sha256:DIGEST]: it is pulled
     #[arg(default_value = ".")]
     source: PathBuf,
-    /// What runs call it [default: the folder's, or the file's name]
+    /// What runs call it [default: the folder's, the file's, or the artifact's name]
     #[arg(long)]
     name: Option<String>,
     /// Under which version [default: what the component calls itself]
@@ -37,10 +39,16 @@ pub struct Args {
     grants: Grants,
     #[command(flatten)]
     asker: Asker,
+    #[command(flatten)]
+    oci: OciArgs,
 }
 
 pub async fn run(args: &Args, cx: &Cx) -> anyhow::Result<Exit> {
-    let (name, component) = read(args)?;
+    let Found {
+        name,
+        component,
+        signature,
+    } = read(args).await?;
     let size = component.len();
     let config_json = match &args.config {
         Some(config) => object(config, "--config")?.to_string(),
@@ -49,7 +57,7 @@ pub async fn run(args: &Args, cx: &Cx) -> anyhow::Result<Exit> {
     let put = PutConnector {
         at: VersionName {
             tenant: args.asker.tenant.clone(),
-            name,
+            name: args.name.clone().unwrap_or(name),
             version: args.version.clone(),
         },
         component,
@@ -59,7 +67,7 @@ pub async fn run(args: &Args, cx: &Cx) -> anyhow::Result<Exit> {
         } else {
             Some(args.grants.on(Value::Null)?)
         },
-        signature: signature(&args.source)?,
+        signature,
         activate: args.activate,
         rename: args.again,
         by: args.asker.by(),
@@ -97,20 +105,42 @@ pub async fn run(args: &Args, cx: &Cx) -> anyhow::Result<Exit> {
 /// What stands beside a component's file: who vouches for it.
 fn signature(source: &Path) -> anyhow::Result<String> {
     let file = PathBuf::from(format!("{}.sig", source.display()));
-    if source.is_dir() || !file.exists() {
+    if !file.exists() {
         return Ok(String::new());
     }
     std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
 }
 
-/// The component, and the name under which it is put.
-fn read(args: &Args) -> anyhow::Result<(String, Vec<u8>)> {
-    let (name, component) = if args.source.is_dir() {
-        let component = folder::build(&args.source)?.1;
-        (Manifest::read(&args.source)?.name, component)
-    } else {
-        let component = folder::find(Path::new("."), Some(&args.source))?.1;
-        (name_of(&args.source), component)
-    };
-    Ok((args.name.clone().unwrap_or(name), component))
+/// What is put, and what it is called unless somebody says otherwise.
+struct Found {
+    name: String,
+    component: Vec<u8>,
+    /// Who vouches for it, one signature on a line.
+    signature: String,
+}
+
+async fn read(args: &Args) -> anyhow::Result<Found> {
+    let source = args.source.to_string_lossy();
+    if Reference::is_one(&source) {
+        let pulled = args.oci.pull(&source).await?;
+        let lines = pulled.signatures.iter().map(|signature| format!("{signature}\n"));
+        ui::talk(format!("pulled {}", pulled.reference));
+        return Ok(Found {
+            name: pulled.reference.name().to_owned(),
+            signature: lines.collect(),
+            component: pulled.component,
+        });
+    }
+    if args.source.is_dir() {
+        return Ok(Found {
+            component: folder::build(&args.source)?.1,
+            name: Manifest::read(&args.source)?.name,
+            signature: String::new(),
+        });
+    }
+    Ok(Found {
+        component: folder::find(Path::new("."), Some(&args.source))?.1,
+        name: name_of(&args.source),
+        signature: signature(&args.source)?,
+    })
 }

@@ -36,15 +36,15 @@ type Stamp = Option<(SystemTime, u64)>;
 impl Rebuilt {
     /// Those that the project names, as they are now: the server has put them.
     pub fn watch(project: &Project) -> Self {
-        let files = project.connectors.iter().map(|(name, connector)| {
-            let path = project.root.join(&connector.source);
+        let files = project.connectors.iter().filter_map(|(name, connector)| {
+            let path = connector.file(&project.root)?;
             let stamp = stamp(&path);
             let watched = Watched {
                 path,
                 put: stamp,
                 seen: stamp,
             };
-            (name.clone(), watched)
+            Some((name.clone(), watched))
         });
         Self {
             tenant: project.tenancy.tenant_id.clone().unwrap_or_default(),
