@@ -32,7 +32,7 @@ pub use deploy::{Deployable, Judged, Misfit, Vouched};
 pub use description::{Asks, Description, HostAsk, Operation, SecretAsk, Semantics, Supports};
 pub use error::ConnectorError;
 pub use evidence::{Evidence, Exchange, Progress};
-pub use line::Line;
+pub use line::{Line, Overheard};
 pub use none::NoConnectors;
 pub use state::{Circuit, CircuitState, ConnectorState};
 pub use verdict::{Broke, BrokeKind, CompensateOutcome, GuestEnd, Outcome};

@@ -17,4 +17,19 @@ pub struct Line {
     pub key: String,
     /// "dispatch", "observe", "status-check", "compensate".
     pub question: String,
+    /// Lines that were lost before this one.
+    pub lost: u64,
+    /// The process of reactors in which it was said; empty = the one that is asked.
+    pub reactor: String,
+}
+
+/// A line, and whose it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overheard {
+    /// The connector's tenant.
+    pub tenant: String,
+    /// Its name.
+    pub name: String,
+    /// What it said.
+    pub line: Line,
 }

@@ -9,7 +9,7 @@ use tape_connector_artifact::{Signature, Trust};
 use tape_connector_port::verdict::{compensation_verdict, observation_verdict, status_verdict, verdict};
 use tape_connector_port::{
     Called, CompensateOutcome, ConnectorError, ConnectorInfo, ConnectorState, Connectors, Description, Doubt,
-    EffectCall, Evidence, Line, Mark, ObligationCall, ObserveAnswer, Outcome, StatusAnswer, Unmarked,
+    EffectCall, Evidence, Line, Mark, ObligationCall, ObserveAnswer, Outcome, Overheard, StatusAnswer, Unmarked,
 };
 use thiserror::Error;
 use tokio::sync::{Semaphore, broadcast};
@@ -182,6 +182,17 @@ impl Host {
     #[must_use]
     pub fn tail(&self, tenant: &str, name: &str, limit: usize) -> (Vec<Line>, broadcast::Receiver<Line>) {
         self.shared.lines.of(tenant, name).tail(limit)
+    }
+
+    /// What all connectors say here from now on. A listener that falls behind loses lines.
+    #[must_use]
+    pub fn overhear(&self) -> broadcast::Receiver<Overheard> {
+        self.shared.lines.overhear()
+    }
+
+    /// Keeps what a connector said in another process beside what it says here.
+    pub fn told(&self, tenant: &str, name: &str, line: Line) {
+        self.shared.lines.of(tenant, name).say(line);
     }
 
     /// Takes a connector away; whether there was one.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tape_connector_port::Line;
+use tape_connector_port::{Line, Overheard};
 use tokio::sync::broadcast;
 
 /// Lines that are kept of one connector.
@@ -14,16 +14,25 @@ const KEPT_BYTES_MAX: usize = 256 * 1024;
 const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 /// Listeners that fall further behind than this lose lines, and are told how many.
 const NEWS: usize = 256;
+/// The same for whoever listens to all connectors.
+const OVERHEARD: usize = 4_096;
 
 /// The lines of all connectors of a host, by tenant and name. A connector that is taken away leaves its last words.
-#[derive(Default)]
-pub struct AllLines(Mutex<BTreeMap<(String, String), Arc<Lines>>>);
+pub struct AllLines {
+    by_name: Mutex<BTreeMap<(String, String), Arc<Lines>>>,
+    overheard: broadcast::Sender<Overheard>,
+}
 
 /// One connector's.
+#[derive(Default)]
 pub struct Lines {
     kept: Mutex<Kept>,
-    news: broadcast::Sender<Line>,
+    news: News,
+    /// Whose they are, and who listens to all of them; none for what is nobody's.
+    all: Option<(String, String, broadcast::Sender<Overheard>)>,
 }
+
+struct News(broadcast::Sender<Line>);
 
 #[derive(Default)]
 struct Kept {
@@ -33,8 +42,28 @@ struct Kept {
 
 impl AllLines {
     pub fn of(&self, tenant: &str, name: &str) -> Arc<Lines> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(all.entry((tenant.to_owned(), name.to_owned())).or_default())
+        let mut all = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = all.entry((tenant.to_owned(), name.to_owned())).or_insert_with(|| {
+            Arc::new(Lines {
+                all: Some((tenant.to_owned(), name.to_owned(), self.overheard.clone())),
+                ..Lines::default()
+            })
+        });
+        Arc::clone(lines)
+    }
+
+    /// What all connectors say from now on.
+    pub fn overhear(&self) -> broadcast::Receiver<Overheard> {
+        self.overheard.subscribe()
+    }
+}
+
+impl Default for AllLines {
+    fn default() -> Self {
+        Self {
+            by_name: Mutex::default(),
+            overheard: broadcast::Sender::new(OVERHEARD),
+        }
     }
 }
 
@@ -56,23 +85,27 @@ impl Lines {
             kept.bytes -= oldest.message.len();
         }
         // Under the lock, so that whoever begins to listen gets each line once. Nobody listens: nothing to tell.
-        drop(self.news.send(line));
+        if let Some((tenant, name, overheard)) = &self.all {
+            drop(overheard.send(Overheard {
+                tenant: tenant.clone(),
+                name: name.clone(),
+                line: line.clone(),
+            }));
+        }
+        drop(self.news.0.send(line));
     }
 
     /// The last lines, at most `limit`, and what comes after them.
     pub fn tail(&self, limit: usize) -> (Vec<Line>, broadcast::Receiver<Line>) {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let skip = kept.lines.len().saturating_sub(limit);
-        (kept.lines.iter().skip(skip).cloned().collect(), self.news.subscribe())
+        (kept.lines.iter().skip(skip).cloned().collect(), self.news.0.subscribe())
     }
 }
 
-impl Default for Lines {
+impl Default for News {
     fn default() -> Self {
-        Self {
-            kept: Mutex::default(),
-            news: broadcast::Sender::new(NEWS),
-        }
+        Self(broadcast::Sender::new(NEWS))
     }
 }
 
@@ -105,6 +138,19 @@ mod tests {
         let kept = lines.tail(usize::MAX).0;
         assert!(kept.iter().map(|line| line.message.len()).sum::<usize>() <= KEPT_BYTES_MAX);
         assert!(kept.iter().all(|line| line.message.ends_with('…')));
+    }
+
+    #[tokio::test]
+    async fn who_listens_to_all_hears_whose_each_line_is() {
+        let all = AllLines::default();
+        all.of("t", "bank").say(line("before".into()));
+        let mut heard = all.overhear();
+        all.of("t", "bank").say(line("one".into()));
+        all.of("u", "log").say(line("two".into()));
+        for expected in [("t", "bank", "one"), ("u", "log", "two")] {
+            let Overheard { tenant, name, line } = heard.recv().await.unwrap();
+            assert_eq!((tenant.as_str(), name.as_str(), line.message.as_str()), expected);
+        }
     }
 
     #[tokio::test]

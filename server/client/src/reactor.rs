@@ -18,6 +18,7 @@
 
 mod convert;
 mod deployments;
+mod relay;
 mod tape;
 mod watch;
 mod workers;

@@ -161,6 +161,10 @@ impl ConnectorHost for Follower {
         self.host.tail(&name.tenant, &name.name, limit)
     }
 
+    fn told(&self, name: &ConnectorName, line: Line) {
+        self.host.told(&name.tenant, &name.name, line);
+    }
+
     async fn catch_up(&self) {
         if let Err(error) = self.look().await {
             tracing::debug!(%error, "what is deployed cannot be read now");

@@ -68,6 +68,7 @@ pub async fn run_reactors(config: ReactorNodeConfig, shutdown: CancellationToken
         apps: config.apps,
     };
     let remote = Arc::new(RemoteTape::new(remote).map_err(|error| NodeError::Config(error.to_string()))?);
+    let heard = host.overhear();
     let follower = Arc::new(Follower::new(remote.clone(), host, secrets));
     let board = Arc::new(ReportBoard::new());
     let crew = Crew {
@@ -88,6 +89,10 @@ pub async fn run_reactors(config: ReactorNodeConfig, shutdown: CancellationToken
 
     let (reacting, listening) = (TaskTracker::new(), TaskTracker::new());
     let (stop, deaf) = (shutdown.clone(), CancellationToken::new());
+    listening.spawn({
+        let (remote, deaf) = (remote.clone(), deaf.clone());
+        async move { remote.relay_lines(heard, deaf).await }
+    });
     listening.spawn({
         let deaf = deaf.clone();
         async move { remote.watch(&kinds, deaf).await }

@@ -45,8 +45,11 @@ pub trait ConnectorHost: Send + Sync {
     /// [`Misfit`] names what is wrong.
     async fn judge(&self, version: &Deployable, component: Vec<u8>, vouched: &Vouched) -> Result<Judged, Misfit>;
 
-    /// What a connector said lately in this process and how its calls ended, at most `limit` lines; and what comes after them.
+    /// What a connector said lately in this process, or was [told](Self::told) to have said elsewhere, and how its calls ended, at most `limit` lines; and what comes after them.
     fn tail(&self, name: &ConnectorName, limit: usize) -> (Vec<Line>, broadcast::Receiver<Line>);
+
+    /// Keeps what a connector said in another process, for [`tail`](Self::tail).
+    fn told(&self, name: &ConnectorName, line: Line);
 
     /// Returns once this host calls what is deployed now, or has found out that it cannot.
     async fn catch_up(&self);

@@ -313,5 +313,22 @@ async fn what_waits_for_a_connector_goes_once_a_version_is_active() {
     let settled = until_settled(&mut client, &wire, || reactor.said()).await;
     assert_eq!(settled.status(), pb::EffectStatus::Confirmed, "{settled:?}");
     assert_eq!((settled.attempts.len(), stage.bank.wires().len()), (1, 1));
+
+    // What the connector said there is told here.
+    let deadline = Deadline::start();
+    loop {
+        let logs = ["--url", &url, "--output", "json", "connector", "logs", "bank"];
+        let said = stage.project.tape(&logs);
+        let lines = String::from_utf8_lossy(&said.stdout).into_owned();
+        let read = |line: &str| serde_json::from_str::<Value>(line).unwrap_or_default();
+        let ended = lines.lines().map(read).find(|line| line["level"] == "call");
+        if let Some(ended) = ended {
+            assert_eq!(ended["effect_key"], wire.1.as_str(), "{lines}");
+            assert!(ended["reactor_id"].as_str().unwrap().starts_with("reactor-"), "{lines}");
+            break;
+        }
+        assert!(!deadline.is_over(), "{lines}\n{}", reactor.said());
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
     assert!(reactor.stop(), "{}", reactor.said());
 }

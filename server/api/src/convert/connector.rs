@@ -98,7 +98,23 @@ pub(crate) fn line(line: Line, lost: u64) -> pb::ConnectorLine {
         run_id: line.run_id,
         effect_key: line.key,
         question: line.question,
-        lost: signed(lost),
+        lost: signed(lost + line.lost),
+        reactor_id: line.reactor,
+    }
+}
+
+/// A line that was said in the process of `reactor`.
+pub(crate) fn reported(line: pb::ConnectorLine, reactor: &str) -> Line {
+    Line {
+        at_ms: line.at_ms,
+        version: line.version,
+        level: line.level,
+        message: line.message,
+        run_id: line.run_id,
+        key: line.effect_key,
+        question: line.question,
+        lost: u64::try_from(line.lost).unwrap_or_default(),
+        reactor: reactor.to_owned(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `Reactors`: the port over gRPC, for reactors in processes of their own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use crate::convert::{connector, limit, moment, signed, work};
 use crate::feed::{self, Answers};
 use crate::status;
 
+/// Lines that a reactor tells at once.
+const LINES_MAX: usize = 1_000;
 /// How far ahead work is named.
 const AHEAD_MS_MAX: i64 = 60_000;
 /// How far ahead a timer can be claimed.
@@ -103,6 +106,7 @@ answered! {
     settle(SettleRequest) -> SettleResponse;
     release(ReleaseRequest) -> ReleaseResponse;
     acknowledge_timer(AcknowledgeTimerRequest) -> AcknowledgeTimerResponse;
+    report_lines(ReportLinesRequest) -> ReportLinesResponse;
 }
 
 fn watch(cx: &Cx, asked: &pb::WatchRequest) -> Result<Answers<pb::Wake>, TapeError> {
@@ -132,6 +136,37 @@ async fn follow_connectors(
         .collect();
     let changed = cx.engine.deployed_since(&known).await?;
     Ok(stream::iter(changed.into_iter().map(|deployed| Ok(connector::deployed(deployed)))).boxed())
+}
+
+async fn report_lines(cx: &Cx, asked: pb::ReportLinesRequest) -> Result<pb::ReportLinesResponse, TapeError> {
+    check_name("reactor_id", &asked.reactor_id)?;
+    if asked.lines.len() > LINES_MAX {
+        return Err(Refusal::invalid(
+            "lines",
+            &asked.lines.len().to_string(),
+            format!("At most {LINES_MAX} lines are taken at once."),
+            "Send fewer, more often.",
+        )
+        .into());
+    }
+    let Some(host) = cx.host.clone() else {
+        return Ok(pb::ReportLinesResponse {});
+    };
+    let mut by_name = BTreeMap::<ConnectorName, Vec<pb::ConnectorLine>>::new();
+    for reported in asked.lines {
+        let name = ConnectorName::new(reported.tenant_id, reported.name);
+        by_name.entry(name).or_default().extend(reported.line);
+    }
+    for (name, lines) in by_name {
+        // What is not there has no logs: nobody can ask for them.
+        if cx.engine.connector(&name).await.is_err() {
+            continue;
+        }
+        for line in lines {
+            host.told(&name, connector::reported(line, &asked.reactor_id));
+        }
+    }
+    Ok(pb::ReportLinesResponse {})
 }
 
 async fn fetch_component(cx: &Cx, asked: pb::FetchComponentRequest) -> Result<Answers<pb::ComponentChunk>, TapeError> {

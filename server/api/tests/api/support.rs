@@ -163,6 +163,8 @@ impl ConnectorHost for TakesAll {
         (vec![line], broadcast::Sender::new(1).subscribe())
     }
 
+    fn told(&self, _: &ConnectorName, _: Line) {}
+
     async fn catch_up(&self) {}
 }
 

@@ -159,6 +159,8 @@ pub struct ConnectorLine {
     pub question: String,
     /// Lines that were lost before this one.
     pub lost: i64,
+    /// The process of reactors in which it was said; empty = the server's own.
+    pub reactor_id: String,
 }
 
 impl From<pb::ConnectorLine> for ConnectorLine {
@@ -172,6 +174,7 @@ impl From<pb::ConnectorLine> for ConnectorLine {
             effect_key: line.effect_key,
             question: line.question,
             lost: line.lost,
+            reactor_id: line.reactor_id,
         }
     }
 }

@@ -50,9 +50,14 @@ fn shown(line: &ConnectorLine) -> String {
     } else {
         String::new()
     };
+    let place = if line.reactor_id.is_empty() {
+        String::new()
+    } else {
+        format!("  ({})", line.reactor_id)
+    };
     let level = style.apply_to(format!("{:5}", line.level));
     format!(
-        "{lost}{} {level} {} {} {}  {}",
+        "{lost}{} {level} {} {} {}  {}{place}",
         ui::moment(line.at_ms, false),
         line.version,
         line.question,
@@ -76,6 +81,7 @@ mod tests {
             effect_key: "r/d-0/wire/0".into(),
             question: "dispatch".into(),
             lost: 3,
+            reactor_id: String::new(),
         };
         let text = shown(&line);
         assert!(text.starts_with("(3 lines were lost here)\n"), "{text}");
@@ -83,5 +89,10 @@ mod tests {
             text.ends_with("call  1.0.0 dispatch r/d-0/wire/0  wire answered in 12 ms"),
             "{text}"
         );
+        let elsewhere = ConnectorLine {
+            reactor_id: "reactor-7".into(),
+            ..line
+        };
+        assert!(shown(&elsewhere).ends_with("wire answered in 12 ms  (reactor-7)"));
     }
 }
