@@ -28,6 +28,8 @@ pub struct Args {
     dump_run: Option<String>,
 }
 
+/// Who asks about effects in doubt.
+const RECONCILER: &str = "reconciler";
 /// Of each kind of trouble, so many are named.
 const SHOWN: i32 = 100;
 
@@ -131,7 +133,7 @@ async fn examine(cx: &Cx) -> Vec<Check> {
             checks.push(Check::bad("server", format!("{error:#}")));
             // What waits for a person waits in the store too.
             if let Ok(connected) = cx.client_or_glance().await {
-                checks.extend(stuck(&connected.client).await);
+                checks.extend(stuck(&connected.client, false).await);
                 connected.close().await;
             }
         }
@@ -206,8 +208,14 @@ async fn running(client: &TapeClient, project: Option<&Project>) -> Vec<Check> {
     checks.extend(workers(&stats, project));
     checks.extend(connectors(&stats, project));
     checks.extend(dead_letters(&stats));
-    checks.extend(stuck(client).await);
+    let reconciles = stats.reactors.iter().any(|one| one.kind == RECONCILER && runs(one));
+    checks.extend(stuck(client, reconciles).await);
     checks
+}
+
+/// Whether a reactor runs here or anywhere else.
+fn runs(reactor: &ReactorStats) -> bool {
+    reactor.enabled || !reactor.remote.is_empty()
 }
 
 /// Tasks that were given up wait for a person.
@@ -225,7 +233,7 @@ fn reactors(stats: &Stats) -> Vec<Check> {
     let now_ms = crate::commands::status::now_ms(stats, &[]);
     let check = |one: &ReactorStats| {
         let lag_ms = if one.due == 0 { 0 } else { now_ms - one.oldest_due_at_ms };
-        if !one.enabled && one.remote.is_empty() {
+        if !runs(one) {
             return Check::bad(
                 format!("reactor {} does not run", one.kind),
                 "Start it here (tape-server --reactors all), or in a process of its own (tape-reactor).",
@@ -305,7 +313,7 @@ fn connectors(stats: &Stats, project: Option<&Project>) -> Vec<Check> {
     checks
 }
 
-async fn stuck(client: &TapeClient) -> Vec<Check> {
+async fn stuck(client: &TapeClient, reconciles: bool) -> Vec<Check> {
     let mut checks = Vec::new();
     let filter = RunFilter {
         statuses: vec![RunStatus::Stuck],
@@ -318,7 +326,8 @@ async fn stuck(client: &TapeClient) -> Vec<Check> {
             for run in page.items {
                 let look = format!(
                     "{} Look: `tape doctor --dump-run {}`. Then: tape redrive {1}",
-                    run.last_error, run.run_id
+                    sentence(&run.last_error),
+                    run.run_id
                 );
                 checks.push(Check::bad(format!("run {} is STUCK", run.run_id), look.trim_start()).with(Exit::Stuck));
                 checks.extend(obligations(client, &run.run_id).await);
@@ -327,7 +336,7 @@ async fn stuck(client: &TapeClient) -> Vec<Check> {
     }
     match client.unknown_effects(SHOWN.into()).await {
         Err(error) => checks.push(Check::bad("effects in doubt", error.to_string())),
-        Ok(effects) => checks.extend(effects.iter().map(doubt)),
+        Ok(effects) => checks.extend(effects.iter().map(|effect| doubt(effect, reconciles))),
     }
     if checks.is_empty() {
         checks.push(Check::fine("nothing is UNKNOWN, nothing is STUCK"));
@@ -346,7 +355,7 @@ async fn obligations(client: &TapeClient, run_id: &str) -> Vec<Check> {
         let id = format!("{}/{}", one.run_id, one.seq);
         let cure = format!(
             "{} Undo it by hand, then: tape resolve --obligation {id} --as compensated --reason TEXT",
-            one.last_error
+            sentence(&one.last_error)
         );
         let what = format!("obligation {id} is STUCK: {} was not undone", one.effect);
         Check::bad(what, cure.trim_start()).with(Exit::Stuck)
@@ -354,18 +363,48 @@ async fn obligations(client: &TapeClient, run_id: &str) -> Vec<Check> {
     stuck.map(check).collect()
 }
 
-fn doubt(effect: &Effect) -> Check {
-    let key = &effect.key;
+fn doubt(effect: &Effect, reconciles: bool) -> Check {
+    let (key, why) = (&effect.key, sentence(&effect.last_error));
     if effect.status != EffectStatus::Stuck {
-        return Check::bad(
-            format!("effect {key} is UNKNOWN"),
-            "The reconciler is asking the upstream; nothing to do yet.",
-        )
-        .with(Exit::Unknown);
+        let cure = if reconciles {
+            "The reconciler is asking the upstream; nothing to do yet."
+        } else {
+            "Nobody asks the upstream: start the reconciler (tape-server --reactors all, or tape-reactor reconciler)."
+        };
+        let cure = format!("{why} {cure}");
+        return Check::bad(format!("effect {key} is UNKNOWN"), cure.trim_start()).with(Exit::Unknown);
     }
     let cure = format!(
-        "{} Look into the upstream's books, then: tape resolve --effect {key} --as confirmed|failed --reason TEXT",
-        effect.last_error
+        "{why} Look into the upstream's books, then: tape resolve --effect {key} --as confirmed|failed --reason TEXT"
     );
     Check::bad(format!("effect {key} is STUCK"), cure.trim_start()).with(Exit::Stuck)
+}
+
+/// What somebody said went wrong, as a sentence: errors are JSON, and most of them one text.
+fn sentence(error: &str) -> String {
+    let text = serde_json::from_str::<String>(error).unwrap_or_else(|_| error.to_owned());
+    let text = text.trim();
+    if text.is_empty() || text.ends_with(['.', '!', '?']) {
+        text.to_owned()
+    } else {
+        format!("{text}.")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_is_told_as_a_sentence() {
+        for (error, said) in [
+            ("", ""),
+            (r#""books closed""#, "books closed."),
+            ("hung up", "hung up."),
+            ("It is gone.", "It is gone."),
+            (r#"{"code":7}"#, r#"{"code":7}."#),
+        ] {
+            assert_eq!(sentence(error), said);
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 mod code_cache;
 mod collector;
+mod commands;
 mod credentials;
 mod crowd;
 mod every_rpc;
