@@ -37,7 +37,9 @@ impl Setup {
         Self::new("tape-connector-bank", BANK, json!({"base_url": origin})).host(origin)
     }
 
-    fn new(package: &'static str, name: &'static str, config: Value) -> Self {
+    /// A connector of the folder `connectors`, by its package.
+    #[must_use]
+    pub fn new(package: &'static str, name: &'static str, config: Value) -> Self {
         Self {
             package,
             name,
