@@ -150,9 +150,10 @@ fn newest(sql: &mut QueryBuilder<Postgres>, query: &ListQuery, statuses: &[u8]) 
 /// Every kind of these statements, by what it asks for.
 pub(crate) fn all(verb: &str) -> Vec<(String, QueryBuilder<Postgres>)> {
     let mut all = Vec::new();
-    for kind in DueKind::ALL
-        .into_iter()
-        .chain([DueKind::Task, DueKind::TaskWindow, DueKind::Retention, DueKind::Request])
+    for kind in
+        DueKind::ALL
+            .into_iter()
+            .chain([DueKind::Task, DueKind::TaskWindow, DueKind::Retention, DueKind::Request])
     {
         let anybodys = DueQuery {
             kind,
