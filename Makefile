@@ -26,7 +26,7 @@ unexport VIRTUAL_ENV
 
 RELEASE := $(CARGO_TARGET_DIR)/release
 
-.PHONY: help demo bench build test test-fuzz test-rust test-connectors test-guests test-python lint tools tools-test python
+.PHONY: help demo bench build test test-emulators test-fuzz test-rust test-connectors test-guests test-python lint tools tools-test python
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ lint: tools ## Formatting and clippy
 
 test-rust: tools-test build python $(NPM) $(VENV)/.tape-guests ## All Rust tests; those end to end kill real processes
 	PATH="$(VENV)/bin:$$PATH" TAPE_PYTHON="$(PYTHON)" cargo test --locked --workspace
+
+test-emulators: tools ## Connectors against their vendors' emulators, which no registry of ours has (google-cloud-cli-pubsub-emulator)
+	cargo test --locked -p tape-connector-tests --features emulators --test pubsub
 
 test-fuzz: tools ## Fuzz, guided by coverage and briefly, what decodes bytes from the wire and from the store
 	.ci/fuzz $(FUZZ_SECONDS)
