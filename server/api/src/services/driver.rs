@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
+use futures_util::future::ready;
+use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
 use tape_port::TapeError;
 use tape_proto::ERROR_DETAIL_TRAILER;
@@ -47,12 +48,23 @@ impl pb::driver_server::Driver for DriverService {
         }
         let metadata = Arc::new(metadata);
         let closing = self.cx.closing.clone();
-        let answers = requests
+        let answers = until_unreadable(requests)
             .take_until(async move { closing.cancelled().await })
             .map(move |request| answer(cx.clone(), metadata.clone(), request))
             .buffer_unordered(AT_ONCE);
         Ok(Response::new(answers.boxed()))
     }
+}
+
+/// The requests, up to and with the first that cannot be read: nothing that follows can.
+fn until_unreadable<T: Send + 'static>(
+    requests: impl Stream<Item = Result<T, Status>> + Send + 'static,
+) -> impl Stream<Item = Result<T, Status>> + Send + 'static {
+    requests.scan(false, |over, request| {
+        let request = (!*over).then_some(request);
+        *over = request.as_ref().is_none_or(Result::is_err);
+        ready(request)
+    })
 }
 
 /// The answer to one request. Only a stream that cannot be read any further ends with an error.

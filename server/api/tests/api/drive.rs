@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::StreamExt as _;
 use tape_proto::v1 as pb;
 use tape_proto::v1::driver_answer::Answer;
 use tape_proto::v1::driver_client::DriverClient;
 use tape_proto::v1::driver_request::Request as Asked;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::client::Grpc;
 use tonic::{Code, Request, Streaming};
+use tonic_prost::ProstCodec;
 
 use crate::feed;
 use crate::support::{TestServer, begin_request, decision, detail, end, inline, soon};
@@ -207,4 +210,23 @@ async fn a_server_that_goes_away_answers_what_it_has_and_ends_the_stream() {
     assert!(matches!(begun, Answer::BeginRun(_)));
     server.hub.drain().await;
     assert!(stream.next().await.is_none(), "the stream ends");
+}
+
+/// What is not even a message ends the stream once, with a status.
+#[tokio::test]
+async fn what_cannot_be_read_ends_the_stream() {
+    let server = TestServer::start().await;
+    let mut grpc = Grpc::new(server.channel.clone());
+    grpc.ready().await.unwrap();
+    // A text where DriverRequest has the number of the request.
+    let garbage = pb::GetRunRequest { run_id: "r".into() };
+    let asked = futures_util::stream::iter([garbage]).chain(futures_util::stream::pending());
+    let codec = ProstCodec::<pb::GetRunRequest, pb::DriverAnswer>::default();
+    let path = "/tape.v1.Driver/Drive".parse().unwrap();
+    let answered = grpc.streaming(Request::new(asked), path, codec).await;
+    let status = match answered {
+        Err(status) => status,
+        Ok(answers) => soon(answers.into_inner().message()).await.unwrap_err(),
+    };
+    assert_eq!(status.code(), Code::Internal, "{status:?}");
 }
