@@ -28,6 +28,7 @@ import tape
 from tape.adk import check_adk_version
 from tape.adk.model import TapeModel, durable
 from tape.client import TapeClient
+from tape.run import current_run
 
 
 def agent_of(*turns: Any, name: str = "a", **options: Any) -> LlmAgent:
@@ -303,10 +304,13 @@ async def test_a_lease_that_only_the_server_lost_is_taken_again(fake: FakeTape) 
     async def long() -> int:
         """Work while the server loses sight of the driver."""
         run = reopen(fake)
-        await until(lambda: run.state.fence == 2)
+        driver = current_run.get()
+        assert driver is not None
+        # The server knows of the new lease before its driver does.
+        await until(lambda: driver.fence == 2)
         return run.state.status
 
-    runner = runner_of(fake, agent_of(call("long"), "done", tools=[long]), lease_ttl_ms=300)
+    runner = runner_of(fake, agent_of(call("long"), "done", tools=[long]), lease_ttl_ms=3000)
     assert responses(await drive(runner)) == {"long": {"result": pb.RUN_STATUS_RUNNING}}
     assert fake.runs["r-1"].state.status == pb.RUN_STATUS_TERMINAL
 
