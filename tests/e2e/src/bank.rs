@@ -24,7 +24,27 @@ impl Bank {
     /// When it does not answer.
     #[must_use]
     pub fn open(folder: &Path) -> Self {
-        let port = free_port();
+        Self::at(folder, free_port())
+    }
+
+    /// It does not answer any more.
+    ///
+    /// # Panics
+    /// When it is closed already.
+    pub fn close(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("a child of ours");
+    }
+
+    /// At the same address, with new books.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub fn reopen(&mut self, folder: &Path) {
+        *self = Self::at(folder, self.port);
+    }
+
+    fn at(folder: &Path, port: u16) -> Self {
         let listen = format!("127.0.0.1:{port}");
         let mut command = binaries::command(folder);
         command

@@ -21,6 +21,8 @@ pub struct Server {
     pub service: Service,
     /// Where it listens, `127.0.0.1:port`.
     pub address: String,
+    /// Where it serves metrics and health, `127.0.0.1:port`.
+    pub http: String,
 }
 
 impl Server {
@@ -59,6 +61,7 @@ impl Server {
         Self {
             service: Service::start(project, "tape-server", &all, env),
             address: address.to_owned(),
+            http,
         }
     }
 
