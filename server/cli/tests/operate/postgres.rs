@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tape_proto::v1 as pb;
 use tape_store_tests::cluster::Cluster;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tonic::Code;
 
 use crate::server::{Start, begin, eventually, folder};
@@ -13,7 +13,7 @@ use crate::server::{Start, begin, eventually, folder};
 async fn a_database_that_hangs_is_told_in_time_and_found_again() {
     let folder = folder();
     let cluster = Cluster::start();
-    let url = cluster.database("hangs").await + "&statement_timeout_ms=500&connect_timeout_ms=500";
+    let url = cluster.database("hangs").await + "&statement_timeout_ms=1000&connect_timeout_ms=3000";
     let server = Start::new(folder.path()).args(&["--store", &url]).run().await;
     let mut tape = server.tape().await;
     tape.begin_run(begin("before")).await.unwrap();
@@ -40,6 +40,23 @@ async fn a_database_that_hangs_is_told_in_time_and_found_again() {
     .await;
     // Repeating the request whose answer was lost is safe, whether it took hold or not.
     tape.begin_run(begin("meanwhile")).await.unwrap();
+}
+
+/// What waits for a lock, or rewrites a large table, is given more time than a statement of every day.
+#[tokio::test]
+async fn a_migration_takes_as_long_as_it_takes() {
+    let folder = folder();
+    let cluster = Cluster::start();
+    let url = cluster.database("slow").await + "&statement_timeout_ms=1000";
+    let mut other = cluster.session("slow").await;
+    other.run("BEGIN; CREATE TABLE entities (in_the_way int);").await;
+    let start = Start::new(folder.path()).args(&["--store", &url]);
+    let in_the_way = async {
+        sleep(Duration::from_millis(2_500)).await;
+        other.run("ROLLBACK;").await;
+    };
+    let (server, ()) = tokio::join!(start.run(), in_the_way);
+    server.tape().await.begin_run(begin("after")).await.unwrap();
 }
 
 #[tokio::test]

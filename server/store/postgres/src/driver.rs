@@ -31,10 +31,7 @@ pub(crate) async fn pools(config: &PostgresConfig) -> Result<Pools, StoreError> 
         .await
         .map_err(unavailable)?;
     schema(&pool).await?.refuse_newer().map_err(StoreError::Unavailable)?;
-    MIGRATIONS
-        .run(&pool)
-        .await
-        .map_err(|error| StoreError::Unavailable(format!("the schema cannot be brought up to date: {error}")))?;
+    migrate(config, options.clone()).await?;
     // One connection listens, one tells; each is made when it is needed.
     let side = PgPoolOptions::new()
         .max_connections(2)
@@ -51,6 +48,19 @@ pub(crate) async fn pools(config: &PostgresConfig) -> Result<Pools, StoreError> 
         writer,
         side,
     })
+}
+
+/// Brings the schema up to date. However long that takes: for a large table, or behind another server that does it.
+async fn migrate(config: &PostgresConfig, options: PgConnectOptions) -> Result<(), StoreError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(config.connect_timeout)
+        .connect_with(options.options([("statement_timeout", "0")]))
+        .await
+        .map_err(unavailable)?;
+    let migrated = MIGRATIONS.run(&pool).await;
+    pool.close().await;
+    migrated.map_err(|error| StoreError::Unavailable(format!("the schema cannot be brought up to date: {error}")))
 }
 
 fn options_of_writer(options: PgConnectOptions) -> PgConnectOptions {
