@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tape_proto::v1 as pb;
 use tape_store_tests::cluster::Cluster;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tonic::Code;
 
 use crate::server::{Start, begin, eventually, folder};
@@ -42,6 +42,14 @@ async fn a_database_that_hangs_is_told_in_time_and_found_again() {
     tape.begin_run(begin("meanwhile")).await.unwrap();
 }
 
+/// Returns when somebody has waited for a lock for more than 1.5 s.
+const WAITED_FOR_LONG: &str = "DO $$ BEGIN LOOP
+    PERFORM pg_stat_clear_snapshot();
+    EXIT WHEN EXISTS (SELECT FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND clock_timestamp() - query_start > interval '1500 ms');
+    PERFORM pg_sleep(0.02);
+END LOOP; END $$;";
+
 /// What waits for a lock, or rewrites a large table, is given more time than a statement of every day.
 #[tokio::test]
 async fn a_migration_takes_as_long_as_it_takes() {
@@ -51,8 +59,9 @@ async fn a_migration_takes_as_long_as_it_takes() {
     let mut other = cluster.session("slow").await;
     other.run("BEGIN; CREATE TABLE entities (in_the_way int);").await;
     let start = Start::new(folder.path()).args(&["--store", &url]);
+    // It gives way once the server has waited for longer than a statement may.
     let in_the_way = async {
-        sleep(Duration::from_millis(2_500)).await;
+        other.run(WAITED_FOR_LONG).await;
         other.run("ROLLBACK;").await;
     };
     let (server, ()) = tokio::join!(start.run(), in_the_way);

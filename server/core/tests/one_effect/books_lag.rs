@@ -1,9 +1,11 @@
 //! "Not there" is no answer as long as the request may still arrive: what it was taken for would be sent a second time.
 
 use tape_core::Time;
-use tape_core::command::dispatch::{ClaimDispatch, MarkSent, Outcome};
+use tape_core::command::dispatch::{MarkSent, Outcome};
+use tape_core::command::obligation::{ClaimObligation, RegisterCompensation, SettleObligation, Undone};
 use tape_core::command::observe::{Booking, ClaimCheck, IfAbsent, Observation, RecordObservation};
-use tape_core::effect::{BOOKS_LAG_MS, Effect, EffectState, Semantics};
+use tape_core::effect::{BOOKS_LAG_MS, Effect, EffectState, Handle, Semantics};
+use tape_core::obligation::ObligationState;
 
 use crate::kept::{Kept, key, run_id};
 
@@ -12,15 +14,7 @@ const SENT: i64 = 1_000;
 /// An effect whose request left at [`SENT`], and whose answer did not come.
 fn in_doubt(semantics: Semantics) -> Kept {
     let mut kept = Kept::new(semantics);
-    let claim = ClaimDispatch {
-        run: run_id(),
-        key: key(),
-        owner: "o".into(),
-        ttl_ms: 0,
-        two_phase: true,
-        connectors: None,
-    };
-    kept.run(&claim);
+    kept.claim();
     kept.now = SENT;
     let mark = MarkSent {
         run: run_id(),
@@ -100,4 +94,50 @@ fn a_person_decides_by_herself_when_the_books_can_be_believed() {
     let mut kept = in_doubt(Semantics::NonIdempotent);
     let effect = kept.run(&record(None, Observation::Absent));
     assert!(matches!(effect.state, EffectState::Pending { .. }), "{effect:?}");
+}
+
+/// What undoes may be under way as well: whether it did is looked for when the books can tell, and only then it is repeated.
+#[test]
+fn a_compensation_in_doubt_waits_until_the_books_can_tell() {
+    for (in_doubt, waits) in [(true, true), (false, false)] {
+        let mut kept = Kept::new(Semantics::NonIdempotent);
+        kept.attempt(Outcome::Confirmed {
+            external_ref: "w-1".into(),
+            response_json: "{}".into(),
+        });
+        let handle = Handle {
+            connector: "bank".into(),
+            ..Handle::default()
+        };
+        let seq = kept
+            .run(&RegisterCompensation {
+                run: run_id(),
+                effect: key(),
+                handle,
+                attempts_max: 0,
+            })
+            .seq;
+        let claim = ClaimObligation {
+            run: run_id(),
+            seq,
+            owner: "c".into(),
+            ttl_ms: 0,
+        };
+        assert!(kept.run(&claim).acquired);
+        let settled = kept.run(&SettleObligation {
+            run: run_id(),
+            seq,
+            owner: Some("c".into()),
+            outcome: Undone::TryAgain {
+                error: "cut".into(),
+                in_doubt,
+                next_ms: None,
+            },
+            evidence_json: String::new(),
+        });
+        let ObligationState::Pending { next } = settled.state else {
+            panic!("it is tried again: {settled:?}")
+        };
+        assert_eq!(next.0 >= kept.now + BOOKS_LAG_MS, waits, "{settled:?}");
+    }
 }

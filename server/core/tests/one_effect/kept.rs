@@ -88,6 +88,12 @@ impl Kept {
             unreachable!("it waits")
         };
         self.now = self.now.max(next.0);
+        self.claim();
+        self.settle(outcome)
+    }
+
+    /// A dispatcher takes it.
+    pub fn claim(&mut self) {
         let claim = ClaimDispatch {
             run: run_id(),
             key: key(),
@@ -96,9 +102,7 @@ impl Kept {
             two_phase: true,
             connectors: None,
         };
-        let claimed = self.run(&claim);
-        assert!(claimed.acquired);
-        self.settle(outcome)
+        assert!(self.run(&claim).acquired);
     }
 
     /// Settles the attempt under way.

@@ -1,7 +1,7 @@
 //! A dispatcher that finds the connector at rest, or gets no turn from a limit, has tried nothing: the effect waits, however often that
 //! happens, and neither fails nor grows.
 
-use tape_core::command::dispatch::{ClaimDispatch, Outcome, SettleDispatch};
+use tape_core::command::dispatch::{Outcome, SettleDispatch};
 use tape_core::effect::{Attempt, EffectState, Semantics};
 use tape_core::{Command as _, Context, Draft, Snapshot, Time};
 
@@ -52,15 +52,7 @@ fn a_late_word_about_a_refused_turn_settles_nothing() {
         unreachable!("it waits")
     };
     kept.now = next.0;
-    let claim = ClaimDispatch {
-        run: run_id(),
-        key: key(),
-        owner: "o".into(),
-        ttl_ms: 0,
-        two_phase: true,
-        connectors: None,
-    };
-    kept.run(&claim);
+    kept.claim();
     let mut draft = Draft::new(
         Snapshot {
             version: 1,
