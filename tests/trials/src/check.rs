@@ -1,9 +1,12 @@
 //! What must hold once the dust has settled.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tape_proto::v1 as pb;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tonic::Code;
 
 use crate::call::Caller;
 use crate::dump::Dump;
@@ -11,6 +14,8 @@ use crate::story::{Fact, Story, Values};
 
 /// Dumps asked for at once.
 const AT_ONCE: usize = 8;
+/// How long a server may take until it serves.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Dumps of all runs of an app, by id, each of which was found whole: invariant 5.
 ///
@@ -45,7 +50,7 @@ pub async fn journals_are_whole(caller: &Caller, app: &str) -> BTreeMap<String, 
             && let Some(run) = waiting.next()
         {
             let caller = caller.clone();
-            tasks.spawn(async move { (Dump::of(&caller, &run).await.expect("a dump"), run) });
+            tasks.spawn(async move { (dump_of(&caller, &run).await, run) });
         }
         let Some(done) = tasks.join_next().await else { break };
         let (dump, run) = done.expect("a dump");
@@ -54,6 +59,20 @@ pub async fn journals_are_whole(caller: &Caller, app: &str) -> BTreeMap<String, 
         dumps.insert(run, dump);
     }
     dumps
+}
+
+/// The dump of a run, asked for again while the server says that it does not serve yet: on a busy machine its store takes long.
+async fn dump_of(caller: &Caller, run: &str) -> Dump {
+    let begun = Instant::now();
+    let mut pause = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        pause.tick().await;
+        match Dump::of(caller, run).await {
+            Ok(dump) => return dump,
+            Err(status) if status.code() == Code::Unavailable && begun.elapsed() < PATIENCE => {}
+            Err(status) => panic!("no dump of {run}: {status}"),
+        }
+    }
 }
 
 /// Invariant 4: what the clients were told is there, and nothing is there that nobody asked for.
