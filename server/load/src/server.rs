@@ -42,6 +42,38 @@ pub struct Usage {
     pub resident: u64,
 }
 
+impl Usage {
+    /// What a process used up to now.
+    ///
+    /// # Errors
+    /// If the system does not tell, because there is no such process.
+    pub fn of(pid: u32) -> anyhow::Result<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name is in parentheses and may hold blanks; fields are counted behind it.
+        let fields: Vec<&str> = stat.rsplit_once(')').context("no stat")?.1.split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let kib: u64 = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+            .context("no VmRSS")?;
+        Ok(Self {
+            // The kernel counts in hundredths of a second, whatever its own clock.
+            cpu: Duration::from_millis(ticks * 10),
+            resident: kib * 1024,
+        })
+    }
+
+    /// What this process used up to now.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn own() -> anyhow::Result<Self> {
+        Self::of(std::process::id())
+    }
+}
+
 impl Server {
     /// Starts one and waits until it serves.
     ///
@@ -105,21 +137,7 @@ impl Server {
     /// # Errors
     /// If the system does not tell.
     pub fn usage(&self) -> anyhow::Result<Usage> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name is in parentheses and may hold blanks; fields are counted behind it.
-        let fields: Vec<&str> = stat.rsplit_once(')').context("no stat")?.1.split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kib: u64 = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
-            .context("no VmRSS")?;
-        Ok(Usage {
-            // The kernel counts in hundredths of a second, whatever its own clock.
-            cpu: Duration::from_millis(ticks * 10),
-            resident: kib * 1024,
-        })
+        Usage::of(self.child.id())
     }
 
     /// Its process id.

@@ -116,6 +116,15 @@ impl Cluster {
         }
     }
 
+    /// Its processes: the database server's own, and those that it has now.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let postmaster = self.server.id();
+        let mut all = children(postmaster);
+        all.push(postmaster);
+        all
+    }
+
     /// SIGKILL for one process of the database server that serves a client: it then recovers by itself. False if there is none.
     pub fn kill_a_backend(&self) -> bool {
         let clients = children(self.server.id()).into_iter().find(|pid| {

@@ -2,10 +2,10 @@
 
 use crate::plot;
 use crate::report::{Bound, Line, Report};
-use crate::section::{Plan, ms};
-use tape_load::Server;
+use crate::section::{Plan, in_use, ms};
 use tape_load::floor;
 use tape_load::{Measured, Way, Work};
+use tape_load::{Server, Usage};
 
 /// The numbers of clients.
 const CLIENTS: [usize; 4] = [1, 16, 64, 256];
@@ -112,19 +112,17 @@ async fn measured(
     work: Work,
     clients: usize,
 ) -> anyhow::Result<Measured> {
-    let before = server.usage()?;
+    let before = (server.usage()?.cpu, Usage::own()?.cpu);
     let name = format!("{}-{clients}", work.name());
     let measured = tape_load::apply(&server.url, &name, work, clients, plan.load).await?;
-    let cpu = server.usage()?.cpu - before.cpu;
+    let after = (server.usage()?.cpu, Usage::own()?.cpu);
     let label = format!("{}, {clients} clients", work.name());
     report.figure(format!("{label}, per second"), measured.rate());
     report.figure(format!("{label}, p50 ms"), ms(measured.latency.p50()));
     report.figure(format!("{label}, p99 ms"), ms(measured.latency.p99()));
-    // The load lasts a fifth longer than what is counted of it.
-    report.figure(
-        format!("{label}, server's processors in use"),
-        cpu.as_secs_f64() / (plan.load.as_secs_f64() * 1.2),
-    );
+    for (who, used) in [("server's", after.0 - before.0), ("clients'", after.1 - before.1)] {
+        report.figure(format!("{label}, {who} processors in use"), in_use(used, plan.load));
+    }
     Ok(measured)
 }
 

@@ -1,11 +1,13 @@
 //! Durable steps over Postgres, beside one commit per operation in pgbench.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
-use tape_load::{Server, Way, Work};
+use tape_load::{Server, Usage, Way, Work};
 use tape_store_tests::cluster::Cluster;
 
 use crate::report::{Bound, Line, Report};
-use crate::section::{Plan, ms};
+use crate::section::{Plan, in_use, ms};
 
 const CLIENTS: usize = 64;
 
@@ -36,15 +38,21 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
     let server = Server::start(&plan.setup(url), &folder.path().join("server.log")).await?;
     let alone = tape_load::apply(&server.url, "alone", Work::Step, 1, plan.load).await?;
     report.figure("Postgres: durable step alone, p50 ms", ms(alone.latency.p50()));
-    let before = server.usage()?;
+    let before = busy(&server, &cluster)?;
     let many = tape_load::apply(&server.url, "many", Work::Step, CLIENTS, plan.load).await?;
-    let cpu = server.usage()?.cpu - before.cpu;
+    let after = busy(&server, &cluster)?;
     report.figure("Postgres: durable steps, 64 clients, per second", many.rate());
     report.figure("Postgres: durable step, 64 clients, p99 ms", ms(many.latency.p99()));
-    report.figure(
-        "Postgres: server's processors in use",
-        cpu.as_secs_f64() / (plan.load.as_secs_f64() * 1.2),
-    );
+    for (who, before, after) in [
+        ("server's", before.server, after.server),
+        ("database's", before.database, after.database),
+        ("clients'", before.clients, after.clients),
+    ] {
+        report.figure(
+            format!("Postgres: {who} processors in use"),
+            in_use(after.saturating_sub(before), plan.load),
+        );
+    }
     let streamed = tape_load::apply_by(&server.url, "stream", Work::Step, CLIENTS, plan.load, Way::OneStream).await?;
     report.figure(
         "Postgres: durable steps of 64 runs on one stream, per second",
@@ -79,4 +87,21 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<
         Bound::AtLeast(2.0),
     ));
     Ok(())
+}
+
+/// Time on a processor.
+struct Busy {
+    server: Duration,
+    database: Duration,
+    clients: Duration,
+}
+
+fn busy(server: &Server, cluster: &Cluster) -> anyhow::Result<Busy> {
+    // Processes of the database that end meanwhile are none of those that do the work.
+    let database = cluster.processes().into_iter().filter_map(|pid| Usage::of(pid).ok());
+    Ok(Busy {
+        server: server.usage()?.cpu,
+        database: database.map(|usage| usage.cpu).sum(),
+        clients: Usage::own()?.cpu,
+    })
 }
