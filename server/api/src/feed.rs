@@ -86,7 +86,7 @@ pub(crate) fn wakes(
     hub: Arc<WorkerHub>,
     closing: CancellationToken,
 ) -> Answers<pb::Wake> {
-    let attached = hub.watch_attached();
+    let attached = hub.attachments();
     let wakes = stream::unfold(Some((due, connectors, attached, true)), move |state| {
         let (hub, closing) = (hub.clone(), closing.clone());
         async move {

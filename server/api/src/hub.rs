@@ -81,9 +81,7 @@ pub struct WorkerHub {
     engine: Arc<Engine>,
     config: HubConfig,
     workers: Mutex<HashMap<String, Arc<Worker>>>,
-    /// A worker has attached: a permit, so that none is missed.
-    attached: Notify,
-    /// The same for reactors in other processes: how many times.
+    /// How many times a worker has attached.
     attachments: watch::Sender<u64>,
     /// A worker has gone.
     left: Notify,
@@ -110,7 +108,6 @@ impl WorkerHub {
             engine,
             config,
             workers: Mutex::default(),
-            attached: Notify::new(),
             attachments: watch::Sender::new(0),
             left: Notify::new(),
             calls: AtomicU64::new(0),
@@ -158,11 +155,6 @@ impl WorkerHub {
         self.closing.cancel();
         self.streams.close();
         self.streams.wait().await;
-    }
-
-    /// Changes whenever a worker attaches, from now on.
-    pub(crate) fn watch_attached(&self) -> watch::Receiver<u64> {
-        self.attachments.subscribe()
     }
 
     async fn empty(&self) {

@@ -72,7 +72,8 @@ pub struct RemoteTape {
     deployed: Sender<u64>,
     clock: Mutex<ServerClock>,
     woken: BTreeMap<DueKind, Notify>,
-    attached: Notify,
+    /// How many times the server said that a worker had attached.
+    attachments: Sender<u64>,
     apps: Mutex<Vec<String>>,
 }
 
@@ -102,7 +103,7 @@ impl RemoteTape {
                 at: Instant::now(),
             }),
             woken: DueKind::ALL.into_iter().map(|kind| (kind, Notify::new())).collect(),
-            attached: Notify::new(),
+            attachments: Sender::new(0),
             apps: Mutex::default(),
         })
     }

@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::effect::Handle;
+use crate::effect::{BOOKS_LAG_MS, Handle};
 use crate::id::EffectKey;
 use crate::lease::Claim;
 use crate::row::{Due, DueKind};
@@ -45,6 +45,12 @@ pub struct Obligation {
     pub at: Time,
     /// An attempt may have undone it without an answer: the upstream is asked before anybody repeats it.
     pub in_doubt: bool,
+    /// When it was claimed last: what undoes it may have left from then on.
+    #[serde(default)]
+    pub claimed: Time,
+    /// It rests because nobody could be asked: who comes may be asked at once.
+    #[serde(default)]
+    pub unasked: bool,
 }
 
 /// Where an obligation stands.
@@ -151,14 +157,29 @@ impl Obligation {
         let at = match &self.state {
             ObligationState::Stuck => Time::NEVER,
             _ if self.order.is_some() => return None,
-            ObligationState::Pending { next } => *next,
-            ObligationState::Committed(claim) => claim.expires,
-            ObligationState::Compensated => return None,
+            _ => self.free_at()?,
         };
         Some(Due {
             kind: DueKind::Compensation,
             at,
         })
+    }
+
+    /// When somebody may take it; none = never. A claim that ran out may have undone it, which is looked for: not before the
+    /// upstream's books can tell.
+    #[must_use]
+    pub fn free_at(&self) -> Option<Time> {
+        match &self.state {
+            ObligationState::Pending { next } => Some(*next),
+            ObligationState::Committed(claim) => Some(claim.expires.max(self.claimed.after(BOOKS_LAG_MS))),
+            ObligationState::Compensated | ObligationState::Stuck => None,
+        }
+    }
+
+    /// Whether somebody may take it now; with `at_once` also when it rests for want of somebody to ask.
+    #[must_use]
+    pub fn free(&self, now: Time, at_once: bool) -> bool {
+        self.free_at().is_some_and(|at| at <= now || (at_once && self.unasked))
     }
 
     /// The connector that its work waits for; see [`Row::waits_for`](crate::row::Row::waits_for). One that names neither

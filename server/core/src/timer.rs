@@ -70,13 +70,14 @@ impl Timer {
     }
 
     /// Whether `owner` may have it at this time, to act on it within `ahead_ms`. A claim is looked at as it stands now: who
-    /// asks ahead does not get what somebody else still holds.
+    /// asks ahead does not get what somebody else still holds. With `at_once` it does not rest after a try that failed; its
+    /// time must have come all the same.
     #[must_use]
-    pub fn claimable(&self, owner: &str, now: Time, ahead_ms: i64) -> bool {
+    pub fn claimable(&self, owner: &str, now: Time, ahead_ms: i64, at_once: bool) -> bool {
         let ahead = now.after(ahead_ms.max(0));
         ahead >= self.fire_at
             && match &self.state {
-                TimerState::Armed { next } => ahead >= *next,
+                TimerState::Armed { next } => at_once || ahead >= *next,
                 TimerState::Claimed(claim) => claim.owner == owner || !claim.lives(now),
                 TimerState::Fired | TimerState::Cancelled => false,
             }

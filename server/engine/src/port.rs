@@ -82,16 +82,23 @@ impl Tape for Engine {
     async fn claim_compensation(&self, claim: ClaimCompensation) -> Result<Option<CompensationTask>, TapeError> {
         let seq = match claim.seq {
             Some(seq) => seq,
-            None => match self.execute(&StepCompensation { run: claim.run.clone() }, None).await? {
-                Step::Work(obligation) => obligation.seq,
-                Step::Wait(_) | Step::Done => return Ok(None),
-            },
+            None => {
+                let step = StepCompensation {
+                    run: claim.run.clone(),
+                    at_once: claim.at_once,
+                };
+                match self.execute(&step, None).await? {
+                    Step::Work(obligation) => obligation.seq,
+                    Step::Wait(_) | Step::Done => return Ok(None),
+                }
+            }
         };
         let command = ClaimObligation {
             run: claim.run.clone(),
             seq,
             owner: claim.owner,
             ttl_ms: claim.ttl_ms,
+            at_once: claim.at_once,
         };
         let claimed = self.execute(&command, None).await?;
         if !claimed.acquired {

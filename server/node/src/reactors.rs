@@ -145,18 +145,8 @@ impl Crew {
                 workers,
                 identity,
             }),
-            DueKind::Timers => Arc::new(Timers {
-                tape,
-                workers,
-                identity,
-                lead_ms: TIMER_LEAD_MS,
-            }),
-            DueKind::Compensation => Arc::new(Compensation {
-                tape,
-                connectors,
-                workers,
-                identity,
-            }),
+            DueKind::Timers => Arc::new(Timers::new(tape, workers, identity, TIMER_LEAD_MS)),
+            DueKind::Compensation => Arc::new(Compensation::new(tape, connectors, workers, identity)),
             // Whoever claims tasks looks for them by reaction; retention is the server's own.
             DueKind::Task
             | DueKind::TaskClaim

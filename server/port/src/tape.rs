@@ -78,6 +78,8 @@ pub struct ClaimCompensation {
     pub owner: String,
     /// For how long, in milliseconds.
     pub ttl_ms: i64,
+    /// Also if it rests because nobody could be asked: a worker has just attached.
+    pub at_once: bool,
 }
 
 /// The server, as reactors see it. Every method may be repeated after [`TapeError::Unavailable`].

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use tape_connector_port::{CompensateAnswer, EffectCall, ObligationCall, StatusAnswer};
+use tokio::sync::watch;
 
 use crate::task::{RecoveryTask, TimerTask};
 
@@ -42,8 +43,8 @@ pub trait Workers: Send + Sync {
     /// Apps with at least one worker, each once.
     fn apps(&self) -> Vec<String>;
 
-    /// Waits until a worker attaches. One that attached since the last call counts.
-    async fn attached(&self);
+    /// How many times a worker has attached. Everybody who waits for one has a receiver of his own.
+    fn attachments(&self) -> watch::Receiver<u64>;
 
     /// Hands a run to a worker of its app. `Ok` means that the worker will take the lease.
     async fn redrive(&self, run: &RecoveryTask, reason: &str) -> Result<(), WorkerError>;

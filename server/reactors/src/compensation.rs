@@ -4,26 +4,29 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tape_connector_port::{
-    CompensateAnswer, CompensateOutcome, ConnectorError, Connectors, ObligationCall, ObserveAnswer, Unmarked,
+    CompensateAnswer, CompensateOutcome, ConnectorError, Connectors, Mark, MarkRefused, ObligationCall, ObserveAnswer,
+    Sender,
 };
 use tape_core::command::obligation::{SettleObligation, Undone};
 use tape_core::{DueKind, RowKey, RunId};
 use tape_port::{ClaimCompensation, CompensationTask, DueItem, DueWork, Tape, TapeError, WorkerError, Workers};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use crate::holding::Holding;
+use crate::newcomers::Newcomers;
 use crate::reactor::{BATCH, Identity, Reactor, loaded_anew, ms, served};
 use crate::trace;
 
 /// Works off obligations.
 pub struct Compensation {
-    /// The server.
-    pub tape: Arc<dyn Tape>,
-    /// The connectors.
-    pub connectors: Arc<dyn Connectors>,
+    tape: Arc<dyn Tape>,
+    connectors: Arc<dyn Connectors>,
     /// The apps' functions.
-    pub workers: Arc<dyn Workers>,
-    /// Who claims.
-    pub identity: Identity,
+    workers: Arc<dyn Workers>,
+    /// What rests because nobody could be asked is due when a worker attaches.
+    newcomers: Newcomers,
+    identity: Identity,
 }
 
 #[async_trait]
@@ -39,6 +42,10 @@ impl Reactor for Compensation {
         }
     }
 
+    fn newcomers(&self) -> Option<&Newcomers> {
+        Some(&self.newcomers)
+    }
+
     async fn woken(&self, looked: &DueWork) {
         tokio::select! {
             () = self.tape.woken(DueKind::Compensation) => {}
@@ -47,11 +54,17 @@ impl Reactor for Compensation {
     }
 
     async fn handle(&self, item: &DueItem) -> Result<(), TapeError> {
+        // Named before its time: a worker has just attached.
+        let at_once = item.at > self.tape.now();
         match &item.key {
-            RowKey::Obligation(seq) => self.undo(&item.run, Some(*seq)).await.map(drop),
-            // A run that is being compensated: one obligation after the other, until one has to wait.
+            RowKey::Obligation(seq) => self.undo(&item.run, Some(*seq), at_once).await.map(drop),
+            // A run that is being compensated: one obligation after the other, until one has to wait. The worker that came
+            // may have gone again: the next one does not come before its time.
             RowKey::Head => {
-                while self.undo(&item.run, None).await? {}
+                let mut had = self.undo(&item.run, None, at_once).await?;
+                while had {
+                    had = self.undo(&item.run, None, false).await?;
+                }
                 Ok(())
             }
             _ => Ok(()),
@@ -60,19 +73,38 @@ impl Reactor for Compensation {
 }
 
 impl Compensation {
+    /// The reactor.
+    #[must_use]
+    pub fn new(
+        tape: Arc<dyn Tape>,
+        connectors: Arc<dyn Connectors>,
+        workers: Arc<dyn Workers>,
+        identity: Identity,
+    ) -> Self {
+        Self {
+            tape,
+            connectors,
+            newcomers: Newcomers::of(&workers),
+            workers,
+            identity,
+        }
+    }
+
     /// Works on one obligation, if it can be had. Returns whether it could.
-    async fn undo(&self, run: &RunId, seq: Option<i64>) -> Result<bool, TapeError> {
+    async fn undo(&self, run: &RunId, seq: Option<i64>, at_once: bool) -> Result<bool, TapeError> {
         let claim = ClaimCompensation {
             run: run.clone(),
             seq,
             owner: self.identity.owner.clone(),
             ttl_ms: self.identity.claim_ms,
+            at_once,
         };
+        let holding = Holding::since(Instant::now(), self.identity.claim_ttl());
         let Some(mut task) = self.tape.claim_compensation(claim).await? else {
             return Ok(false);
         };
         let span = trace::span("tape.compensate", &task.connector, &mut task.call.effect);
-        let (outcome, evidence_json) = self.attempt(&task).instrument(span).await;
+        let (outcome, evidence_json) = self.attempt(&task, &holding).instrument(span).await;
         let settle = SettleObligation {
             run: run.clone(),
             seq: task.seq,
@@ -83,7 +115,7 @@ impl Compensation {
         self.tape.settle_obligation(settle).await.map(|()| true)
     }
 
-    async fn attempt(&self, task: &CompensationTask) -> (Undone, String) {
+    async fn attempt(&self, task: &CompensationTask, holding: &Holding) -> (Undone, String) {
         if !task.function.is_empty() {
             return (self.by_function(&task.function, &task.call).await, String::new());
         }
@@ -113,7 +145,8 @@ impl Compensation {
             }
         }
         // The claim is durable and counts as the mark: an attempt that dies is in doubt.
-        match self.connectors.compensate(name, version, &task.call, &Unmarked).await {
+        let mark = Held(holding);
+        match self.connectors.compensate(name, version, &task.call, &mark).await {
             Ok(called) => (
                 undone(called.outcome),
                 serde_json::to_string(&called.evidence).unwrap_or_default(),
@@ -166,6 +199,16 @@ impl Compensation {
                 }
             }
         }
+    }
+}
+
+/// The claim was the mark: before the first byte leaves, it must still be held.
+struct Held<'a>(&'a Holding);
+
+#[async_trait]
+impl Mark for Held<'_> {
+    async fn sent(&self, _: Sender<'_>) -> Result<(), MarkRefused> {
+        self.0.refusing()
     }
 }
 

@@ -94,7 +94,7 @@ impl Driver {
         let tasks = TaskTracker::new();
         while !shutdown.is_cancelled() {
             let work = self.reactor.work();
-            let more = match self.pass(&work, &tasks, &shutdown).await {
+            let more = match self.look(&work, &tasks, &shutdown).await {
                 Ok(more) => {
                     measure::passed(kind);
                     self.board.passed(kind, self.tape.now());
@@ -111,12 +111,25 @@ impl Driver {
                 tokio::select! {
                     () = shutdown.cancelled() => {}
                     () = self.reactor.woken(&work) => {}
+                    () = self.a_worker_came() => {}
                     () = self.rest() => {}
                 }
             }
         }
         tasks.close();
         tasks.wait().await;
+    }
+
+    /// Looks for what is due, and for what rests for want of a worker if one has come. Returns whether there may be more.
+    async fn look(&self, work: &DueWork, tasks: &TaskTracker, shutdown: &CancellationToken) -> Result<bool, TapeError> {
+        if let Some(newcomers) = self.reactor.newcomers()
+            && let Some(rested) = newcomers.rested(work)
+            && let Err(error) = self.pass(&rested, tasks, shutdown).await
+        {
+            newcomers.again();
+            return Err(error);
+        }
+        self.pass(work, tasks, shutdown).await
     }
 
     /// Hands out what is due. Returns whether there may be more.
@@ -144,6 +157,13 @@ impl Driver {
             });
         }
         Ok(full && taken)
+    }
+
+    async fn a_worker_came(&self) {
+        match self.reactor.newcomers() {
+            Some(newcomers) => newcomers.come().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Sleeps until the next row falls due, but no longer than the fallback's interval.

@@ -6,6 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tape_connector_port::MarkRefused;
 use tokio::time::Instant;
 
 /// A claim that was granted, and perhaps renewed.
@@ -31,6 +32,19 @@ impl Holding {
     /// Whether nobody else can have it.
     pub(crate) fn holds(&self) -> bool {
         Instant::now() < *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a request leave while nobody else can have what it is about. Whoever found the claim run out asks the upstream, and
+    /// is told that nothing is there: it must stay so.
+    ///
+    /// # Errors
+    /// The claim ran out: nothing may leave.
+    pub(crate) fn refusing(&self) -> Result<(), MarkRefused> {
+        if self.holds() {
+            return Ok(());
+        }
+        let refused = "the claim ran out before anything left: another may have it, and nothing may leave any more";
+        Err(MarkRefused(refused.to_owned()))
     }
 }
 

@@ -11,6 +11,7 @@ mod compensation;
 mod driver;
 mod holding;
 mod measure;
+mod newcomers;
 mod outbox;
 mod reactor;
 mod reconciler;
@@ -21,6 +22,7 @@ mod trace;
 
 pub use compensation::Compensation;
 pub use driver::{Driver, DriverConfig};
+pub use newcomers::Newcomers;
 pub use outbox::Outbox;
 pub use reactor::{Identity, Reactor, pass};
 pub use reconciler::Reconciler;

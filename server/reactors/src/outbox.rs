@@ -64,7 +64,7 @@ impl Reactor for Outbox {
             // The others are left to whoever serves them.
             connectors: Some(self.served(&item.tenant)),
         };
-        let holding = Holding::since(Instant::now(), self.claim_ttl());
+        let holding = Holding::since(Instant::now(), self.identity.claim_ttl());
         match self.tape.claim_dispatch(claim).await? {
             Some(mut task) => {
                 let span = trace::span("tape.dispatch_effect", &task.connector, &mut task.call);
@@ -195,12 +195,8 @@ impl Outbox {
         }
     }
 
-    fn claim_ttl(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.identity.claim_ms).unwrap_or(1).max(1))
-    }
-
     fn renewal(&self) -> Duration {
-        self.claim_ttl() / 3
+        self.identity.claim_ttl() / 3
     }
 }
 
@@ -230,12 +226,7 @@ impl Mark for DurableMark<'_> {
             .mark_sent(command)
             .await
             .map_err(|error| MarkRefused(error.to_string()))?;
-        // Whoever found the claim run out asks the upstream, and is told that nothing is there: it must stay so.
-        if self.holding.holds() {
-            return Ok(());
-        }
-        let refused = "the claim ran out while the mark was made: another may have it, and nothing may leave any more";
-        Err(MarkRefused(refused.to_owned()))
+        self.holding.refusing()
     }
 }
 

@@ -8,6 +8,8 @@ use tape_core::DueKind;
 use tape_port::{DueItem, DueWork, Served, Tape, TapeError};
 use tokio_util::sync::CancellationToken;
 
+use crate::newcomers::Newcomers;
+
 /// Who a reactor is, and for how long it holds what it works on.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -17,6 +19,13 @@ pub struct Identity {
     pub claim_ms: i64,
     /// Once it is cancelled, what is in hand is given back instead of finished.
     pub abandon: CancellationToken,
+}
+
+impl Identity {
+    /// How long a claim lasts.
+    pub(crate) fn claim_ttl(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.claim_ms).unwrap_or(1).max(1))
+    }
 }
 
 /// One of the five.
@@ -32,6 +41,11 @@ pub trait Reactor: Send + Sync {
     /// then. [`work`](Self::work) looks as far ahead.
     fn lead_ms(&self) -> i64 {
         0
+    }
+
+    /// The workers that have attached, if some of its work rests for want of one.
+    fn newcomers(&self) -> Option<&Newcomers> {
+        None
     }
 
     /// Handles one row: claims it, acts, records. Nothing to do is a success.
@@ -88,7 +102,13 @@ pub(crate) fn ms(ms: u64) -> i64 {
 /// [`TapeError::Unavailable`] if what is due cannot be read.
 pub async fn pass(tape: &dyn Tape, reactor: &dyn Reactor) -> Result<Vec<TapeError>, TapeError> {
     let mut errors = Vec::new();
-    for item in tape.due(&reactor.work()).await? {
+    let work = reactor.work();
+    let mut due = match reactor.newcomers().and_then(|newcomers| newcomers.rested(&work)) {
+        Some(rested) => tape.due(&rested).await?,
+        None => Vec::new(),
+    };
+    due.extend(tape.due(&work).await?);
+    for item in due {
         match reactor.handle(&item).await {
             Err(error) if !error.is_lost() => errors.push(error),
             // Handled, or somebody else moved it first.

@@ -1,7 +1,6 @@
 //! Recovery: finds a driver for runs that have none.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use tape_core::command::recovery::{ClaimRecovery, NoTaker};
@@ -10,18 +9,16 @@ use tape_port::{DueItem, DueWork, Tape, TapeError, WorkerError, Workers};
 use tracing::Instrument as _;
 
 use crate::measure;
+use crate::newcomers::Newcomers;
 use crate::reactor::{BATCH, Reactor};
 
 /// Wakes the apps of runs that have no driver.
 pub struct Recovery {
     tape: Arc<dyn Tape>,
     workers: Arc<dyn Workers>,
-    /// A worker has attached: runs that rest because nobody took them are due now.
-    fresh: AtomicBool,
+    /// Runs that rest because nobody took them are due when a worker attaches.
+    newcomers: Newcomers,
 }
-
-/// How far ahead a fresh worker is given what rests.
-const AHEAD_MS: i64 = 60_000;
 
 impl Recovery {
     /// The reactor.
@@ -29,8 +26,8 @@ impl Recovery {
     pub fn new(tape: Arc<dyn Tape>, workers: Arc<dyn Workers>) -> Self {
         Self {
             tape,
+            newcomers: Newcomers::of(&workers),
             workers,
-            fresh: AtomicBool::new(false),
         }
     }
 }
@@ -42,22 +39,15 @@ impl Reactor for Recovery {
     }
 
     fn work(&self) -> DueWork {
-        if self.fresh.swap(false, Ordering::Relaxed) {
-            let apps = Some(self.workers.apps());
-            return DueWork {
-                apps,
-                ahead_ms: AHEAD_MS,
-                ..DueWork::all(DueKind::Recovery, 1_000)
-            };
-        }
         DueWork::all(DueKind::Recovery, BATCH)
     }
 
+    fn newcomers(&self) -> Option<&Newcomers> {
+        Some(&self.newcomers)
+    }
+
     async fn woken(&self, _: &DueWork) {
-        tokio::select! {
-            () = self.tape.woken(DueKind::Recovery) => {}
-            () = self.workers.attached() => self.fresh.store(true, Ordering::Relaxed),
-        }
+        self.tape.woken(DueKind::Recovery).await;
     }
 
     async fn handle(&self, item: &DueItem) -> Result<(), TapeError> {

@@ -13,18 +13,32 @@ use tape_port::{DueItem, DueWork, Tape, TapeError, Workers};
 use tokio::time::sleep;
 
 use crate::measure;
+use crate::newcomers::Newcomers;
 use crate::reactor::{BATCH, Identity, Reactor};
 
 /// Fires timers.
 pub struct Timers {
-    /// The server.
-    pub tape: Arc<dyn Tape>,
+    tape: Arc<dyn Tape>,
     /// The apps, for the users' own kinds.
-    pub workers: Arc<dyn Workers>,
-    /// Who claims.
-    pub identity: Identity,
-    /// How long ahead, in milliseconds: more than a commit takes. 0 = not ahead.
-    pub lead_ms: i64,
+    workers: Arc<dyn Workers>,
+    /// Timers that rest because nobody acted on them are due when a worker attaches.
+    newcomers: Newcomers,
+    identity: Identity,
+    lead_ms: i64,
+}
+
+impl Timers {
+    /// The reactor. It claims `lead_ms` milliseconds ahead: more than a commit takes; 0 = not ahead.
+    #[must_use]
+    pub fn new(tape: Arc<dyn Tape>, workers: Arc<dyn Workers>, identity: Identity, lead_ms: i64) -> Self {
+        Self {
+            tape,
+            newcomers: Newcomers::of(&workers),
+            workers,
+            identity,
+            lead_ms,
+        }
+    }
 }
 
 /// A lead that covers a commit on a slow disk. Longer ones hold back more rows at once for nothing.
@@ -47,6 +61,10 @@ impl Reactor for Timers {
         self.lead_ms
     }
 
+    fn newcomers(&self) -> Option<&Newcomers> {
+        Some(&self.newcomers)
+    }
+
     async fn woken(&self, _: &DueWork) {
         self.tape.woken(DueKind::Timers).await;
     }
@@ -60,6 +78,8 @@ impl Reactor for Timers {
             owner: owner.clone(),
             ttl_ms: self.identity.claim_ms,
             ahead_ms: self.lead_ms,
+            // Named before its time, and further ahead than this reactor looks: a worker has just attached.
+            at_once: item.at > self.tape.now().after(self.lead_ms),
         };
         let mut held = false;
         let timer = loop {

@@ -11,6 +11,7 @@ use tape_engine::{Engine, EngineConfig};
 use tape_port::{Clock as _, RecoveryTask, Tape, TimerTask, WorkerError, Workers};
 use tape_reactors::{Compensation, Identity, Outbox, Reactor, Reconciler, Recovery, Timers, pass};
 use tape_store_memory::MemoryStore;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::bank::{Bank, BankConnector};
@@ -38,6 +39,8 @@ pub(crate) struct Server {
     pub(crate) engine: Arc<Engine>,
     pub(crate) alive: Arc<AtomicBool>,
     reactors: Vec<Arc<dyn Reactor>>,
+    fate: Arc<Fate>,
+    attachments: Arc<watch::Sender<u64>>,
 }
 
 impl Server {
@@ -69,10 +72,12 @@ impl Server {
             config,
         ));
         let tape: Arc<dyn Tape> = engine.clone();
+        let attachments = Arc::new(watch::Sender::new(0));
         let workers: Arc<dyn Workers> = Arc::new(Apps {
             calls: calls.clone(),
             fate: fate.clone(),
             alive: alive.clone(),
+            attachments: attachments.clone(),
         });
         let identity = Identity {
             owner: format!("server-{number}"),
@@ -92,24 +97,16 @@ impl Server {
                 workers: workers.clone(),
                 identity: identity.clone(),
             }),
-            Arc::new(Timers {
-                tape: tape.clone(),
-                workers: workers.clone(),
-                identity: identity.clone(),
-                // The simulated clock stands still while a row is handled.
-                lead_ms: 0,
-            }),
-            Arc::new(Compensation {
-                tape,
-                connectors,
-                workers,
-                identity,
-            }),
+            // The simulated clock stands still while a row is handled: nothing is claimed ahead.
+            Arc::new(Timers::new(tape.clone(), workers.clone(), identity.clone(), 0)),
+            Arc::new(Compensation::new(tape, connectors, workers, identity)),
         ];
         Self {
             engine,
             alive,
             reactors,
+            fate: fate.clone(),
+            attachments,
         }
     }
 
@@ -123,6 +120,10 @@ impl Server {
 
     /// One pass of one reactor. Errors are what a dying process leaves behind.
     pub(crate) async fn pass(&self, index: usize) {
+        if self.fate.strikes(10) {
+            // A worker attaches: what rests for want of one is looked for.
+            self.attachments.send_modify(|times| *times += 1);
+        }
         let _errors = pass(self.engine.as_ref(), self.reactors[index].as_ref()).await;
     }
 }
@@ -132,6 +133,7 @@ struct Apps {
     calls: Arc<Calls>,
     fate: Arc<Fate>,
     alive: Arc<AtomicBool>,
+    attachments: Arc<watch::Sender<u64>>,
 }
 
 #[async_trait]
@@ -140,8 +142,8 @@ impl Workers for Apps {
         vec!["app".into()]
     }
 
-    async fn attached(&self) {
-        std::future::pending::<()>().await;
+    fn attachments(&self) -> watch::Receiver<u64> {
+        self.attachments.subscribe()
     }
 
     async fn redrive(&self, task: &RecoveryTask, _reason: &str) -> Result<(), WorkerError> {

@@ -203,6 +203,7 @@ impl Side {
                     owner,
                     ttl_ms: 0,
                     ahead_ms: i64::from(small) * 100,
+                    at_once: small == 3,
                 })
                 .await
             }
@@ -232,7 +233,10 @@ impl Side {
                 let (reason, policy) = ("wrong".into(), CompensationPolicy::GoOn);
                 self.ask(CompensateRun { run, reason, policy }).await
             }
-            _ if small == 2 => self.ask(StepCompensation { run }).await,
+            _ if small == 2 => {
+                let at_once = n % 2 == 0;
+                self.ask(StepCompensation { run, at_once }).await
+            }
             _ => {
                 self.clock.0.fetch_add(i64::from(n) * 20_000, Ordering::SeqCst);
                 "time passed".into()

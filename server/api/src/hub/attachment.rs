@@ -108,7 +108,6 @@ impl WorkerHub {
             }
             former.replaced.cancel();
         }
-        self.attached.notify_one();
         self.attachments.send_modify(|times| *times += 1);
         worker
     }

@@ -10,6 +10,7 @@ use tape_connector_port::{CompensateAnswer, EffectCall, ObligationCall, StatusAn
 use tape_core::RunId;
 use tape_port::{RecoveryTask, TimerTask, WorkerError, Workers};
 use tape_proto::v1 as pb;
+use tokio::sync::watch;
 
 use super::WorkerHub;
 use super::worker::{Answer, Worker};
@@ -24,8 +25,8 @@ impl Workers for WorkerHub {
         apps
     }
 
-    async fn attached(&self) {
-        self.attached.notified().await;
+    fn attachments(&self) -> watch::Receiver<u64> {
+        self.attachments.subscribe()
     }
 
     async fn redrive(&self, task: &RecoveryTask, reason: &str) -> Result<(), WorkerError> {

@@ -207,7 +207,11 @@ async fn compensate_run(
     };
     cx.engine.execute(&command, origin::trace(metadata)).await?;
     // The first step says what there is to undo. It is the reactor's own, and may be taken by anybody.
-    cx.engine.execute(&StepCompensation { run: run.clone() }, None).await?;
+    let step = StepCompensation {
+        run: run.clone(),
+        at_once: false,
+    };
+    cx.engine.execute(&step, None).await?;
     let mut obligations = cx.engine.obligations(&run).await?;
     obligations.retain(|obligation| obligation.order.is_some());
     obligations.sort_by_key(|obligation| std::cmp::Reverse(obligation.order));

@@ -99,6 +99,7 @@ pub(super) async fn claim_obligation(
         seq: asked.obligation_seq,
         owner: asked.claimer,
         ttl_ms: asked.lease_ttl_ms,
+        at_once: false,
     };
     let claimed = cx.engine.execute(&command, origin.trace).await?;
     Ok(pb::ClaimObligationResponse {

@@ -270,6 +270,7 @@ async fn claim(cx: &Cx, asked: pb::ClaimRequest) -> Result<pb::ClaimResponse, Ta
                 owner: o,
                 ttl_ms,
                 ahead_ms,
+                at_once: asked.at_once,
             };
             let task = tape.claim_timer(command).await?;
             task.map(|task| (DueKind::Timers, id, 0, Task::Timer(work::timer(&task))))
@@ -280,6 +281,7 @@ async fn claim(cx: &Cx, asked: pb::ClaimRequest) -> Result<pb::ClaimResponse, Ta
                 seq,
                 owner: o,
                 ttl_ms,
+                at_once: asked.at_once,
             };
             let task = tape.claim_compensation(claim).await?;
             task.map(|task| {

@@ -83,6 +83,7 @@ async fn fire(cx: &Cx, due: &DueItem, id: &str, claimer: &str) -> Result<Option<
         owner: claimer.to_owned(),
         ttl_ms: 0,
         ahead_ms: 0,
+        at_once: false,
     };
     match cx.engine.execute(&claim, None).await {
         Ok(Some(_)) => {}

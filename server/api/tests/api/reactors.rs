@@ -398,6 +398,7 @@ async fn an_undoing_whose_worker_disappeared_is_in_doubt() {
         seq: Some(seq),
         owner: owner.into(),
         ttl_ms: 60_000,
+        at_once: false,
     };
     let first = tape.claim_compensation(claim("r-1")).await.unwrap().unwrap();
     assert!(!first.in_doubt);
@@ -461,6 +462,7 @@ async fn a_run_that_is_compensated_is_worked_off_from_elsewhere() {
         seq: None,
         owner: "r-1".into(),
         ttl_ms: 60_000,
+        at_once: false,
     };
     let task = tape.claim_compensation(next()).await.unwrap().unwrap();
     let settle = SettleObligation {
@@ -497,14 +499,15 @@ async fn timers_are_claimed_given_back_and_fired_from_elsewhere() {
     );
     server.clock.turn(10);
     let (run, id, owner) = (RunId(run), "t".to_owned(), "r-1".to_owned());
-    let claim = || ClaimTimer {
+    let claim = |at_once| ClaimTimer {
         run: run.clone(),
         id: id.clone(),
         owner: owner.clone(),
         ttl_ms: 60_000,
         ahead_ms: 0,
+        at_once,
     };
-    let task = tape.claim_timer(claim()).await.unwrap().unwrap();
+    let task = tape.claim_timer(claim(false)).await.unwrap().unwrap();
     assert_eq!((task.kind.as_str(), task.built_in()), ("mine", false));
     let release = ReleaseTimer {
         run: run.clone(),
@@ -512,9 +515,11 @@ async fn timers_are_claimed_given_back_and_fired_from_elsewhere() {
         owner: owner.clone(),
     };
     tape.release_timer(release).await.unwrap();
-    assert!(tape.claim_timer(claim()).await.unwrap().is_none(), "it rests");
-    server.clock.turn(60_000);
-    tape.claim_timer(claim()).await.unwrap().unwrap();
+    assert!(tape.claim_timer(claim(false)).await.unwrap().is_none(), "it rests");
+    assert!(
+        tape.claim_timer(claim(true)).await.unwrap().is_some(),
+        "not for a new worker"
+    );
     let fire = FireTimer {
         run: run.clone(),
         id: id.clone(),
@@ -562,6 +567,7 @@ async fn a_run_without_a_driver_is_woken_from_elsewhere() {
 async fn a_commit_and_a_worker_wake_reactors_elsewhere() {
     let server = TestServer::start().await;
     let tape = Arc::new(remote(&server, "r-1"));
+    let mut attachments = tape.attachments();
     let stop = CancellationToken::new();
     let mut watching = tokio::task::JoinSet::new();
     watching.spawn({
@@ -571,12 +577,12 @@ async fn a_commit_and_a_worker_wake_reactors_elsewhere() {
     // The server listens: look at once.
     soon(tape.woken(DueKind::Outbox)).await;
     soon(tape.woken(DueKind::Recovery)).await;
-    soon(tape.attached()).await;
+    soon(attachments.changed()).await.unwrap();
     begun(&server, "i-1", "bank").await;
     soon(tape.woken(DueKind::Outbox)).await;
     assert!(tape.apps().is_empty());
     let _worker = crate::workers::attached(&server, "w-1").await;
-    soon(tape.attached()).await;
+    soon(attachments.changed()).await.unwrap();
     assert_eq!(tape.apps(), ["app"]);
     stop.cancel();
     soon(watching.join_next()).await.unwrap().unwrap();

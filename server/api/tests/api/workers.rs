@@ -47,12 +47,13 @@ impl Stream {
 
     /// Attached and welcomed, and known to the hub.
     async fn attach(server: &TestServer, hello: pb::WorkerHello) -> Self {
+        let mut attachments = server.hub.attachments();
         let mut stream = Self::open(server, Message::Hello(hello)).await;
         let Call::Welcome(welcome) = stream.next().await.1 else {
             panic!("the welcome comes first");
         };
         assert!(welcome.heartbeat_interval_ms > 0);
-        soon(server.hub.attached()).await;
+        soon(attachments.changed()).await.unwrap();
         stream
     }
 

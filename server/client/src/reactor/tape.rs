@@ -151,6 +151,7 @@ impl Tape for RemoteTape {
         let key = claim.seq.map(|seq| seq.to_string()).unwrap_or_default();
         let request = pb::ClaimRequest {
             reactor_id: claim.owner.clone(),
+            at_once: claim.at_once,
             ..self.claim_of(DueKind::Compensation, &claim.run, &key, claim.ttl_ms)
         };
         Ok(match self.claim(request).await? {
@@ -171,6 +172,7 @@ impl Tape for RemoteTape {
         let claim = pb::ClaimRequest {
             reactor_id: command.owner.clone(),
             ahead_ms: command.ahead_ms,
+            at_once: command.at_once,
             ..self.claim_of(DueKind::Timers, &command.run, &command.id, command.ttl_ms)
         };
         Ok(match self.claim(claim).await? {

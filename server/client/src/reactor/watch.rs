@@ -75,7 +75,7 @@ impl RemoteTape {
                 self.deployed.send_modify(|times| *times += 1);
             }
             if wake.attached {
-                self.attached.notify_one();
+                self.attachments.send_modify(|times| *times += 1);
             }
             self.wake(wake.kinds.into_iter().filter_map(kind_of));
         }

@@ -9,6 +9,7 @@ use pb::worker_call::Call;
 use tape_connector_port::{CompensateAnswer, EffectCall, ObligationCall, StatusAnswer};
 use tape_port::{RecoveryTask, TimerTask, WorkerError, Workers};
 use tape_proto::v1 as pb;
+use tokio::sync::watch;
 use tonic::{Code, Status};
 
 use super::{RemoteTape, code_of, convert, said};
@@ -24,8 +25,8 @@ impl Workers for RemoteTape {
         self.apps.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn attached(&self) {
-        self.attached.notified().await;
+    fn attachments(&self) -> watch::Receiver<u64> {
+        self.attachments.subscribe()
     }
 
     async fn redrive(&self, task: &RecoveryTask, reason: &str) -> Result<(), WorkerError> {

@@ -34,6 +34,8 @@ pub struct CompensateRun {
 pub struct StepCompensation {
     /// Which.
     pub run: RunId,
+    /// Work also on what rests because nobody could be asked: a worker has just attached.
+    pub at_once: bool,
 }
 
 /// What a step found.
@@ -116,12 +118,8 @@ impl Command for StepCompensation {
             Some(_) if stuck && policy == CompensationPolicy::StopAtStuck => {
                 self.end(draft, RunEvent::CompensationStuck)
             }
-            Some(next) => match &next.state {
-                ObligationState::Pending { next: at } if *at > now => self.wait(draft, policy, *at),
-                ObligationState::Committed(claim) if claim.lives(now) => {
-                    let at = claim.expires;
-                    self.wait(draft, policy, at)
-                }
+            Some(next) => match next.free_at() {
+                Some(at) if !next.free(now, self.at_once) => self.wait(draft, policy, at),
                 _ => Ok(Step::Work(Box::new(next))),
             },
             None if stuck => self.end(draft, RunEvent::CompensationStuck),

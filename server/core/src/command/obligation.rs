@@ -14,6 +14,7 @@ use crate::obligation::{ATTEMPTS_MAX, Obligation, ObligationEvent, ObligationSta
 use crate::refusal::{Refusal, Status};
 use crate::retry::Backoff;
 use crate::row::{Row, RowKey, RowKind};
+use crate::time::Time;
 
 /// How long an obligation rests when nobody could be asked to work on it.
 const NOBODY_MIN_MS: i64 = 1_000;
@@ -43,6 +44,8 @@ pub struct ClaimObligation {
     pub owner: String,
     /// For how long, in milliseconds; 0 = [`CLAIM_MS`].
     pub ttl_ms: i64,
+    /// Also if it rests because nobody could be asked: a worker has just attached.
+    pub at_once: bool,
 }
 
 /// An obligation, and whether the claim was granted.
@@ -157,6 +160,8 @@ pub(super) fn register(
         evidence: Vec::new(),
         at: draft.now(),
         in_doubt: false,
+        claimed: Time::ZERO,
+        unasked: false,
     };
     draft.put_obligation(obligation.clone());
     Ok(obligation)
@@ -176,12 +181,7 @@ impl Command for ClaimObligation {
     fn decide(&self, draft: &mut Draft) -> Result<ClaimedObligation, Refusal> {
         let now = draft.now();
         let mut obligation = draft.obligation(self.seq)?.clone();
-        let free = match &obligation.state {
-            ObligationState::Pending { next } => *next <= now,
-            ObligationState::Committed(claim) => !claim.lives(now),
-            ObligationState::Compensated | ObligationState::Stuck => false,
-        };
-        if !free {
+        if !obligation.free(now, self.at_once) {
             return Ok(ClaimedObligation {
                 acquired: false,
                 obligation,
@@ -196,6 +196,8 @@ impl Command for ClaimObligation {
         obligation.in_doubt |= matches!(obligation.state, ObligationState::Committed(_));
         moved(&mut obligation, ObligationEvent::Claimed(claim))?;
         obligation.attempts += 1;
+        obligation.claimed = now;
+        obligation.unasked = false;
         let payload = json!({ "owner": self.owner, "attempt": obligation.attempts, "obligation": self.seq });
         draft.journal(
             &self.run,
@@ -284,6 +286,7 @@ impl Command for SettleObligation {
             }
             Undone::Nobody { error } => {
                 obligation.attempts = obligation.attempts.saturating_sub(1);
+                obligation.unasked = true;
                 // A quarter of the time that it has waited already: looked for less and less often.
                 let wait = (now.since(obligation.at) / 4).clamp(NOBODY_MIN_MS, NOBODY_MAX_MS);
                 (

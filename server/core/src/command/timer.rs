@@ -57,6 +57,8 @@ pub struct ClaimTimer {
     /// Also if it is due only in so many milliseconds: whoever claims it then holds back until it is, and claims it once more
     /// before acting, because it may have been cancelled or set anew meanwhile.
     pub ahead_ms: i64,
+    /// Also if it rests because nobody acted on it: a worker has just attached.
+    pub at_once: bool,
 }
 
 /// Marks a timer as fired. For the built-in kinds the action is part of the same commit.
@@ -187,7 +189,7 @@ impl Command for ClaimTimer {
 
     fn decide(&self, draft: &mut Draft) -> Result<Option<Timer>, Refusal> {
         let timer = timer(draft, &self.id)?;
-        if !timer.claimable(&self.owner, draft.now(), self.ahead_ms) {
+        if !timer.claimable(&self.owner, draft.now(), self.ahead_ms, self.at_once) {
             return Ok(None);
         }
         let ttl_ms = if self.ttl_ms <= 0 { CLAIM_MS } else { self.ttl_ms };

@@ -96,6 +96,43 @@ fn a_person_decides_by_herself_when_the_books_can_be_believed() {
     assert!(matches!(effect.state, EffectState::Pending { .. }), "{effect:?}");
 }
 
+/// Whoever died with the claim may have asked for it just before: a claim that ran out early does not make the books tell earlier.
+#[test]
+fn a_compensation_whose_holder_died_is_looked_for_when_the_books_can_tell() {
+    const TTL: i64 = 2_000;
+    for (ttl_ms, free_after) in [(TTL, BOOKS_LAG_MS), (3 * BOOKS_LAG_MS, 3 * BOOKS_LAG_MS)] {
+        let mut kept = Kept::new(Semantics::NonIdempotent);
+        kept.attempt(Outcome::Confirmed {
+            external_ref: "w-1".into(),
+            response_json: "{}".into(),
+        });
+        let register = RegisterCompensation {
+            run: run_id(),
+            effect: key(),
+            handle: Handle::default(),
+            attempts_max: 0,
+        };
+        let seq = kept.run(&register).seq;
+        let claim = |owner: &str| ClaimObligation {
+            run: run_id(),
+            seq,
+            owner: owner.into(),
+            ttl_ms,
+            at_once: true,
+        };
+        let claimed_at = kept.now;
+        let dead = kept.run(&claim("dead"));
+        assert!(dead.acquired && !dead.obligation.in_doubt);
+        let due = dead.obligation.due().map(|due| due.at);
+        assert_eq!(due, Some(Time(claimed_at + free_after)));
+        kept.now = claimed_at + free_after - 1;
+        assert!(!kept.run(&claim("next")).acquired, "the books cannot tell yet");
+        kept.now += 1;
+        let next = kept.run(&claim("next"));
+        assert!(next.acquired && next.obligation.in_doubt);
+    }
+}
+
 /// What undoes may be under way as well: whether it did is looked for when the books can tell, and only then it is repeated.
 #[test]
 fn a_compensation_in_doubt_waits_until_the_books_can_tell() {
@@ -122,6 +159,7 @@ fn a_compensation_in_doubt_waits_until_the_books_can_tell() {
             seq,
             owner: "c".into(),
             ttl_ms: 0,
+            at_once: false,
         };
         assert!(kept.run(&claim).acquired);
         let settled = kept.run(&SettleObligation {

@@ -108,8 +108,8 @@ impl Kept {
                 let reason = "wrong".into();
                 either(self.ask(&CompensateRun { run, reason, policy }, &same()));
             }
-            Step::UndoNext => {
-                either(self.ask(&StepCompensation { run }, &same()));
+            Step::UndoNext(at_once) => {
+                either(self.ask(&StepCompensation { run, at_once }, &same()));
             }
             Step::Redrive => {
                 let reason = "again".into();

@@ -38,14 +38,14 @@ pub enum Step {
     Resolve(u8, bool),
     Retry(u8),
     Register(u8),
-    ClaimUndo(usize, u8),
+    ClaimUndo(usize, u8, bool),
     SettleUndo(usize, Option<u8>, Undone),
     ResolveUndo(usize, bool),
     Await(u8, u32, i64, Fence),
     Signal(u8, Option<u8>),
     SetTimer(u8, i64),
     CancelTimer(u8),
-    ClaimTimer(u8, u8),
+    ClaimTimer(u8, u8, bool),
     FireTimer(u8, u8),
     ReleaseTimer(u8, u8),
     SetBudget(i64),
@@ -54,7 +54,7 @@ pub enum Step {
     End(Ending, Fence),
     Cancel,
     Compensate(bool),
-    UndoNext,
+    UndoNext(bool),
     Redrive,
 }
 
@@ -144,10 +144,10 @@ fn of_undoing() -> impl Strategy<Value = Step> {
     let (n, o) = (0..4_usize, 0..2_u8);
     prop_oneof![
         (0..EFFECTS).prop_map(Step::Register),
-        (n.clone(), o.clone()).prop_map(|(n, o)| Step::ClaimUndo(n, o)),
+        (n.clone(), o.clone(), any::<bool>()).prop_map(|(n, o, at_once)| Step::ClaimUndo(n, o, at_once)),
         (n.clone(), prop::option::of(o), undone()).prop_map(|(n, o, how)| Step::SettleUndo(n, o, how)),
         (n, any::<bool>()).prop_map(|(n, done)| Step::ResolveUndo(n, done)),
-        Just(Step::UndoNext),
+        any::<bool>().prop_map(Step::UndoNext),
     ]
 }
 
@@ -159,7 +159,7 @@ fn of_waiting() -> impl Strategy<Value = Step> {
         2 => (0..2_u8, prop::option::of(0..3_u8)).prop_map(|(g, r)| Step::Signal(g, r)),
         2 => (0..TIMERS - 1, 0..2_000_i64).prop_map(|(t, ms)| Step::SetTimer(t, ms)),
         1 => t.clone().prop_map(Step::CancelTimer),
-        3 => (t.clone(), o.clone()).prop_map(|(t, o)| Step::ClaimTimer(t, o)),
+        3 => (t.clone(), o.clone(), any::<bool>()).prop_map(|(t, o, at_once)| Step::ClaimTimer(t, o, at_once)),
         2 => (t.clone(), o.clone()).prop_map(|(t, o)| Step::FireTimer(t, o)),
         1 => (t, o).prop_map(|(t, o)| Step::ReleaseTimer(t, o)),
     ]

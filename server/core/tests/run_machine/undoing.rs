@@ -28,12 +28,13 @@ impl Kept {
                 };
                 either(self.ask(&command, &same()));
             }
-            Step::ClaimUndo(n, o) => {
+            Step::ClaimUndo(n, o, at_once) => {
                 let command = ClaimObligation {
                     run,
                     seq: seq(n),
                     owner: owner(o),
                     ttl_ms: 0,
+                    at_once,
                 };
                 either(self.ask(&command, &Again::Quiet));
             }

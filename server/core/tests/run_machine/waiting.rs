@@ -55,13 +55,14 @@ impl Kept {
             Step::CancelTimer(t) => {
                 either(self.ask(&CancelTimer { run, id: timer(t) }, &same()));
             }
-            Step::ClaimTimer(t, o) => {
+            Step::ClaimTimer(t, o, at_once) => {
                 let command = ClaimTimer {
                     run,
                     id: timer(t),
                     owner: owner(o),
                     ttl_ms: 0,
                     ahead_ms: 0,
+                    at_once,
                 };
                 let claimed = self.ask(&command, &same()).ok().flatten();
                 assert!(
