@@ -5,6 +5,7 @@ mod plot;
 mod report;
 mod section;
 mod stored;
+mod swap;
 mod waking;
 
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ mod idle;
 mod postgres;
 mod start;
 mod stored;
+mod swap;
 mod waking;
 
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub enum Section {
     Waking,
     /// A connector's call, beside wasmtime and hyper alone.
     Connector,
+    /// A connector's versions swapped under load.
+    Swap,
     /// What a server costs that has nothing to do.
     Idle,
     /// From start to serving, also after a kill under load.
@@ -37,11 +40,12 @@ pub enum Section {
 
 impl Section {
     /// All of them, in the order in which they are measured.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Durable,
         Self::Postgres,
         Self::Waking,
         Self::Connector,
+        Self::Swap,
         Self::Idle,
         Self::Start,
         Self::Stored,
@@ -53,6 +57,7 @@ impl Section {
             Self::Postgres => "durable steps over Postgres",
             Self::Waking => "waking an app",
             Self::Connector => "a connector's call",
+            Self::Swap => "hot swap",
             Self::Idle => "an idle server",
             Self::Start => "start to serving",
             Self::Stored => "cost beside stored runs",
@@ -91,6 +96,7 @@ impl Plan {
             Section::Postgres => postgres::measure(self, report).await,
             Section::Waking => waking::measure(self, report).await,
             Section::Connector => connector::measure(self, report).await,
+            Section::Swap => swap::measure(self, report).await,
             Section::Idle => idle::measure(self, report).await,
             Section::Start => start::measure(self, report).await,
             Section::Stored => stored::measure(self, report).await,

@@ -13,7 +13,7 @@ mod upstream;
 pub use bank::Bank;
 pub use calls::{BANK, PROBE, Setup, TENANT, effect, obligation, probe_description};
 pub use deployed::{Components, probe_version};
-pub use guests::component;
+pub use guests::{component, marked};
 pub use kit::{connectors_folder, holds, subject};
 pub use marks::{CountingMark, RefusingMark};
 pub use upstream::{Upstream, nobody_listens};

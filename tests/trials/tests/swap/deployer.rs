@@ -2,21 +2,10 @@
 
 use futures_util::stream;
 use serde_json::json;
-use tape_connector_tests::component;
+use tape_connector_tests::{component, marked};
 use tape_proto::v1 as pb;
 use tape_proto::v1::put_connector_request::Part;
 use tape_trials::{Answer, Caller};
-
-/// The bank's component with something behind it that changes its digest and nothing else: a custom section.
-fn bank_component(mark: &str) -> Vec<u8> {
-    let mut component = component("tape-connector-bank");
-    let name = b"mark";
-    let length = u8::try_from(1 + name.len() + mark.len()).expect("a short mark");
-    component.extend([0, length, u8::try_from(name.len()).expect("short")]);
-    component.extend(name);
-    component.extend(mark.as_bytes());
-    component
-}
 
 /// The configuration of a version that traps: before anything leaves, or just after the wire was booked.
 fn trap_config(bank: &str, after_the_wire: bool) -> String {
@@ -89,7 +78,7 @@ impl Deployer {
     pub(crate) async fn put_bank(&self, version: &str) -> String {
         self.put(
             version,
-            bank_component(version),
+            marked("tape-connector-bank", version),
             json!({ "base_url": self.bank }).to_string(),
         )
         .await
