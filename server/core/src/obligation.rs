@@ -190,10 +190,15 @@ impl Obligation {
         open.then_some(self.handle.connector.as_str())
     }
 
-    /// The key under which the upstream is asked to undo it.
+    /// The key under which the upstream is asked to undo it, where the effect itself is called `reference` there. What was booked
+    /// beside it is another thing to undo: an upstream that knows repetitions by their key must not take one for the other.
     #[must_use]
-    pub fn idempotency_key(&self) -> String {
-        format!("compensate:{}", self.effect)
+    pub fn idempotency_key(&self, reference: &str) -> String {
+        if self.external_ref == reference {
+            format!("compensate:{}", self.effect)
+        } else {
+            format!("compensate:{}:{}", self.effect, self.external_ref)
+        }
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn compensation(run: &Run, effect: &Effect, obligation: Obligation) -
         receipt: Some(receipt),
         kind: obligation.handle.kind.clone(),
         payload_json: or_null(&obligation.handle.payload_json),
-        idempotency_key: obligation.idempotency_key(),
+        idempotency_key: obligation.idempotency_key(&effect.external_ref),
         attempt: obligation.attempts,
     };
     let connector = if obligation.handle.connector.is_empty() {

@@ -41,6 +41,8 @@ pub(crate) struct Deeds {
     pub(crate) confirmed: BTreeMap<EffectKey, String>,
     /// Runs whose timer was acknowledged.
     pub(crate) timers: BTreeSet<RunId>,
+    /// Runs that somebody asked to be compensated, whether he was answered or not.
+    pub(crate) undoing: BTreeSet<RunId>,
     /// Runs whose ending was acknowledged.
     pub(crate) ended: Vec<RunId>,
     /// What went against the rules.

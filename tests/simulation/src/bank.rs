@@ -1,6 +1,6 @@
 //! The upstream and its connector: books whatever reaches it, and keeps a protocol of what reached it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +16,7 @@ use tape_core::effect::BOOKS_LAG_MS;
 use tape_port::Clock as _;
 
 use crate::faults::Fate;
+use crate::undoing::Undoing;
 
 /// Longest time that a request takes: what Tape counts on.
 const UNDER_WAY_MS: u64 = BOOKS_LAG_MS.cast_unsigned();
@@ -38,6 +39,10 @@ pub(crate) struct Books {
     pub(crate) violations: Vec<String>,
     /// Requests that left and have not arrived, and when they will.
     pub(crate) under_way: Vec<(Time, EffectCall)>,
+    /// References under which the bank, by a fault of its own, booked one request twice.
+    pub(crate) doubled: BTreeSet<String>,
+    /// What was asked to be undone.
+    pub(crate) undoing: Undoing,
     next: u64,
 }
 
@@ -86,6 +91,7 @@ impl Bank {
             .into_iter()
             .partition(|(at, _)| *at <= now);
         books.under_way = under_way;
+        books.undoing.arrive(now);
         let arrived: Vec<(Time, EffectCall)> = arrived;
         for (_, call) in arrived {
             books.book(&call);
@@ -226,6 +232,11 @@ impl Connectors for BankConnector {
             return Ok(Self::called(Outcome::Failed(failure)));
         }
         let receipt = self.bank.books().book(call);
+        if !call.idempotent && fate.strikes(6) {
+            let mut books = self.bank.books();
+            books.book(call);
+            books.doubled.insert(reference(call));
+        }
         if fate.strikes(15) {
             return Ok(lost());
         }
@@ -265,22 +276,17 @@ impl Connectors for BankConnector {
             response_json: format!("{{\"id\":\"{id}\"}}"),
         };
         let found: Vec<Receipt> = {
-            let books = self.bank.books();
-            match call.idempotent {
-                true => books
-                    .payments
-                    .get(&call.idempotency_key)
-                    .map(receipt)
-                    .into_iter()
-                    .collect(),
-                false => books
-                    .wires
-                    .get(&reference(call))
-                    .into_iter()
-                    .flatten()
-                    .map(receipt)
-                    .collect(),
-            }
+            let mut books = self.bank.books();
+            let booked: Vec<String> = match call.idempotent {
+                true => books.payments.get(&call.idempotency_key).cloned().into_iter().collect(),
+                false => books.wires.get(&reference(call)).cloned().unwrap_or_default(),
+            };
+            books.undoing.looked(&call.idempotency_key);
+            booked
+                .iter()
+                .filter(|id| !books.undoing.undone(id))
+                .map(receipt)
+                .collect()
         };
         Ok(Self::called(match <[Receipt; 1]>::try_from(found) {
             Ok([one]) => ObserveAnswer::Present(one),
@@ -297,8 +303,62 @@ impl Connectors for BankConnector {
         _name: &str,
         _version: Option<&str>,
         call: &ObligationCall,
-        _mark: &dyn Mark,
+        mark: &dyn Mark,
     ) -> Result<Called<CompensateOutcome>, ConnectorError> {
+        let fate = &self.bank.fate;
+        if fate.strikes(10) {
+            let reason = "no connection".to_owned();
+            return Ok(Self::called(CompensateOutcome::Retry {
+                reason,
+                retry_after_ms: None,
+            }));
+        }
+        let sender = Sender {
+            version: "1",
+            digest: "",
+        };
+        mark.sent(sender)
+            .await
+            .map_err(|refused| ConnectorError::MarkRefused { reason: refused.0 })?;
+        if !self.alive.load(Ordering::Relaxed) {
+            return Err(ConnectorError::MarkRefused {
+                reason: "the process is dead".into(),
+            });
+        }
+        let arrives = match fate.below(100) {
+            // Lost on the way.
+            0..10 => None,
+            10..20 => Some(i64::try_from(fate.below(UNDER_WAY_MS)).unwrap_or_default()),
+            _ => Some(0),
+        };
+        let cruel = fate.cruel.load(Ordering::Relaxed);
+        let arrives = if cruel { arrives } else { Some(0) };
+        let now = fate.now();
+        let wrong = self.bank.books().undoing.sent(call);
+        self.bank.books().violations.extend(wrong);
+        if fate.strikes(6) {
+            let failure = Failure {
+                kind: FailureKind::Rejected,
+                code: "no".into(),
+                message: "not today".into(),
+                retryable: fate.below(4) != 0,
+                retry_after_ms: None,
+            };
+            self.bank.books().undoing.refused(call);
+            return Ok(Self::called(CompensateOutcome::Failed(failure)));
+        }
+        if let Some(ms) = arrives {
+            self.bank.books().undoing.on_its_way(call, now.after(ms));
+            // What takes no time is there.
+            drop(self.bank.books());
+        }
+        if arrives != Some(0) || fate.strikes(15) {
+            return Ok(Self::called(CompensateOutcome::Unknown(Doubt::because("no answer"))));
+        }
+        if fate.strikes(8) {
+            // The process dies between the request and its answer.
+            self.alive.store(false, Ordering::Relaxed);
+        }
         let receipt = Receipt {
             external_ref: call.effect.idempotency_key.clone(),
             response_json: "null".into(),

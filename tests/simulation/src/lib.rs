@@ -16,6 +16,7 @@ mod bank;
 mod faults;
 mod invariants;
 mod server;
+mod undoing;
 mod world;
 
 pub use world::{Outcome, simulate};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tape_core::command::begin_run::StartRun;
-use tape_core::run::{Caller, RunState};
+use tape_core::command::compensate::CompensateRun;
+use tape_core::run::{Caller, CompensationPolicy, RunState};
 use tape_core::{RunId, RunIdentity};
 use tape_store_memory::MemoryStore;
 
@@ -146,8 +147,26 @@ impl World {
                     ms * 20
                 });
             }
+            _ if self.fate.strikes(4) => self.ask_to_undo().await,
             _ => self.somebody_dies(),
         }
+    }
+
+    /// Somebody asks for a run to be compensated, wherever it stands.
+    async fn ask_to_undo(&mut self) {
+        let index = usize::try_from(self.fate.below(self.runs.len() as u64)).unwrap_or_default();
+        let run = self.runs[index].clone();
+        let command = CompensateRun {
+            run: run.clone(),
+            reason: "wrong".into(),
+            policy: match self.fate.below(2) {
+                0 => CompensationPolicy::GoOn,
+                _ => CompensationPolicy::StopAtStuck,
+            },
+        };
+        self.deeds.undoing.insert(run);
+        // Without an answer it may be done or not: it was asked for.
+        drop(self.any_server().engine.execute(&command, None).await);
     }
 
     async fn start_run(&mut self) {
