@@ -1,4 +1,7 @@
-//! A refusal as a gRPC status: the sentence for people, [`ErrorDetail`] in a trailer for machines.
+//! A refusal as a gRPC status: the sentence for people, [`ErrorDetail`] in a trailer for machines, and the same in gRPC's
+//! own details for clients that never heard of ours.
+
+use std::collections::HashMap;
 
 use prost::Message;
 use tape_core::{Refusal, refusal};
@@ -7,8 +10,16 @@ use tape_proto::ERROR_DETAIL_TRAILER;
 use tape_proto::v1::ErrorDetail;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::convert::signed;
+
+/// Whose codes they are, as `google.rpc.ErrorInfo` asks.
+const DOMAIN: &str = "tape.dev";
+
+/// Largest sentence of a status, in bytes. Trailers repeat it, percent-encoded and in base64, and 16 KiB are all that many
+/// clients take.
+const TEXT_BYTES_MAX: usize = 1_500;
 
 /// Refusals after which the very same request can succeed without anybody changing anything: a lease that runs out, a
 /// business key that changed hands.
@@ -133,9 +144,34 @@ fn refused(refusal: &Refusal, text: String) -> Status {
     with_detail(code, text, &detail)
 }
 
-fn with_detail(code: Code, text: String, detail: &ErrorDetail) -> Status {
+fn with_detail(code: Code, mut text: String, detail: &ErrorDetail) -> Status {
+    // It goes among the trailers, and clients hang up on those that are larger than they take.
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+    }
     let mut metadata = MetadataMap::new();
     let value = MetadataValue::from_bytes(&detail.encode_to_vec());
     metadata.insert_bin(ERROR_DETAIL_TRAILER, value);
-    Status::with_metadata(code, text, metadata)
+    Status::with_error_details_and_metadata(code, text, standard(detail), metadata)
+}
+
+/// What is told, as `google.rpc.ErrorInfo`: the code, whether a repetition can help, and of the rest what there is.
+fn standard(detail: &ErrorDetail) -> ErrorDetails {
+    let number = |number: i64| if number == 0 { String::new() } else { number.to_string() };
+    let told = [
+        ("field", detail.field.clone()),
+        ("value", detail.value.clone()),
+        ("cure", detail.cure.clone()),
+        ("owner", detail.owner.clone()),
+        ("fence", number(detail.fence)),
+        ("version", number(detail.version)),
+    ];
+    let mut metadata: HashMap<_, _> = told
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    metadata.insert("retryable".to_owned(), detail.retryable.to_string());
+    ErrorDetails::with_error_info(&detail.code, DOMAIN, metadata)
 }

@@ -113,7 +113,7 @@ impl Refusal {
 }
 
 /// At most 80 characters of a value, so that an error never carries a payload.
-fn shorten(value: &str) -> String {
+pub(crate) fn shorten(value: &str) -> String {
     const SHOWN_MAX: usize = 80;
     match value.char_indices().nth(SHOWN_MAX) {
         Some((at, _)) => format!("{}… ({} bytes)", &value[..at], value.len()),

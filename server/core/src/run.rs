@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{RunId, RunIdentity};
 use crate::lease::{Driver, Lease};
-use crate::refusal::{Refusal, Status};
+use crate::refusal::{Refusal, Status, shorten};
 use crate::row::{Due, DueKind};
 use crate::time::Time;
 
@@ -396,7 +396,7 @@ impl Run {
             return Err(Refusal::new(
                 Status::FailedPrecondition,
                 "TAPE-R004",
-                format!("Run {} was cancelled: {reason}.", self.id),
+                format!("Run {} was cancelled: {}.", self.id, shorten(reason)),
                 "Stop. Nothing was undone; `tape compensate` does that where it is wanted.",
             ));
         }

@@ -25,6 +25,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Server, server::TcpIncoming};
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 /// A clock that stands still unless the test turns it.
 pub struct TestClock(AtomicI64);
@@ -401,6 +402,29 @@ pub fn detail(status: &Status) -> ErrorDetail {
     ErrorDetail::decode(bytes).expect("an ErrorDetail")
 }
 
+/// Checks that gRPC's own details, which any client can read, say what our trailer says.
+fn standard(status: &Status, detail: &ErrorDetail) {
+    let info = status.get_details_error_info().expect("a google.rpc.ErrorInfo");
+    assert_eq!(
+        (info.reason.as_str(), info.domain.as_str()),
+        (detail.code.as_str(), "tape.dev")
+    );
+    let said = |name: &str| info.metadata.get(name).map_or("", String::as_str);
+    assert_eq!(said("retryable"), detail.retryable.to_string());
+    let texts = [
+        ("field", &detail.field),
+        ("value", &detail.value),
+        ("cure", &detail.cure),
+        ("owner", &detail.owner),
+    ];
+    for (name, text) in texts {
+        assert_eq!(said(name), text, "{name}");
+    }
+    for (name, number) in [("fence", detail.fence), ("version", detail.version)] {
+        assert_eq!(said(name).parse().unwrap_or(0), number, "{name}");
+    }
+}
+
 /// Checks status and code of a refusal, and that its text carries the code, and a cure.
 pub fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, tape_code: &str) -> (Status, ErrorDetail) {
     let status = answer.expect_err("a refusal");
@@ -409,6 +433,7 @@ pub fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, tape_c
     assert!(status.message().starts_with(tape_code), "{status}");
     assert!(!detail.cure.is_empty(), "{status}");
     assert!(status.message().contains(&detail.cure), "{status}");
+    standard(&status, &detail);
     (status, detail)
 }
 
