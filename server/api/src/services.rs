@@ -171,12 +171,15 @@ impl Services {
             .add_service(reactors.max_decoding_message_size(DECODED_BYTES_MAX))
             .add_service(connectors.max_encoding_message_size(COMPONENT_BYTES_MAX + DECODED_BYTES_MAX))
             .add_service(health);
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(tape_proto::FILE_DESCRIPTOR_SET)
-            .build_v1();
-        match reflection {
-            Ok(reflection) => routes.add_service(reflection),
-            Err(error) => {
+        let described = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(tape_proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        // Many tools and libraries ask by the old name alone.
+        match (described().build_v1(), described().build_v1alpha()) {
+            (Ok(reflection), Ok(old)) => routes.add_service(reflection).add_service(old),
+            (Err(error), _) | (_, Err(error)) => {
                 tracing::error!(%error, "no gRPC reflection: the contract's descriptors cannot be read");
                 routes
             }

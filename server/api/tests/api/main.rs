@@ -14,6 +14,7 @@ mod outbox;
 mod outside;
 mod reactions;
 mod reactors;
+mod reflection;
 mod refusals;
 mod requests;
 mod retention;
