@@ -410,6 +410,12 @@ impl Effect {
         !self.intent.connector.is_empty() || !self.intent.status_check.is_empty()
     }
 
+    /// Whether it waits in the outbox and nobody works on it.
+    #[must_use]
+    pub fn unsent(&self) -> bool {
+        self.intent.mode == Mode::Outbox && matches!(self.state, EffectState::Pending { .. })
+    }
+
     /// The claim on it, if it has one.
     #[must_use]
     pub fn claim(&self) -> Option<&Claim> {

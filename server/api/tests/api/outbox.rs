@@ -3,7 +3,7 @@
 use tape_proto::v1 as pb;
 use tonic::Code;
 
-use crate::support::{TestServer, inline, refused, wire};
+use crate::support::{TestServer, end, inline, refused, wire};
 
 fn observe(run: &str, key: &str, resolution: pb::EffectResolution) -> pb::RecordExternalObservationRequest {
     pb::RecordExternalObservationRequest {
@@ -371,4 +371,19 @@ async fn pending_effects_are_listed_oldest_first_inline_ones_too() {
     assert_eq!(list(0, false, true, 0).await, std::slice::from_ref(&key));
     assert_eq!(list(1_000, false, false, 0).await, [key.clone(), inline_key]);
     assert_eq!(list(0, false, false, 1).await, [key]);
+}
+
+/// Between the order to undo a run and the compensation's own look at it, nothing of the run leaves any more.
+#[tokio::test]
+async fn what_was_not_sent_before_its_run_is_undone_never_is() {
+    let server = TestServer::start().await;
+    let mut tape = server.tape.clone();
+    let run = server.begin("i-1", "a", false).await.run_id;
+    let key = tape.begin_effect(wire(&run, "bank")).await.unwrap().into_inner();
+    tape.end_run(end(&run, pb::RunStatus::Compensating)).await.unwrap();
+    let claimed = server.claim(&run, &key.idempotency_key).await;
+    let effect = claimed.effect.unwrap();
+    assert!(!claimed.acquired);
+    assert_eq!(effect.status(), pb::EffectStatus::Failed);
+    assert!(effect.error_json.contains("cancelled"), "{}", effect.error_json);
 }

@@ -5,9 +5,9 @@ use serde_json::json;
 use super::obligation::register;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
-use crate::effect::{EffectEvent, EffectState, Mode};
+use crate::effect::{Effect, EffectEvent, EffectState};
 use crate::entity::EntityId;
-use crate::id::RunId;
+use crate::id::{EffectKey, RunId};
 use crate::journal::Kind;
 use crate::obligation::{Obligation, ObligationState};
 use crate::refusal::Refusal;
@@ -128,26 +128,27 @@ impl Command for StepCompensation {
     }
 }
 
+/// Ends an outbox effect of which nothing was sent: its run is being undone.
+pub(super) fn cancel_unsent(draft: &mut Draft, run: &RunId, key: &EffectKey) -> Result<Effect, Refusal> {
+    let effect = draft.move_effect(key, EffectEvent::Cancelled, |effect| {
+        effect.error_json = json!({ "code": "cancelled", "message": "the run is being compensated" }).to_string();
+    })?;
+    let payload = json!({ "reason": "cancelled" });
+    draft.journal(run, Note::effect(Kind::EffectFailed, &effect, &payload))?;
+    Ok(effect)
+}
+
 impl StepCompensation {
     fn cancel_unsent(&self, draft: &mut Draft) -> Result<(), Refusal> {
         let unsent: Vec<_> = draft
             .rows()
             .filter_map(|(_, row)| match row {
-                Row::Effect(e) if e.intent.mode == Mode::Outbox && matches!(e.state, EffectState::Pending { .. }) => {
-                    Some(e.intent.key.clone())
-                }
+                Row::Effect(e) if e.unsent() => Some(e.intent.key.clone()),
                 _ => None,
             })
             .collect();
         for key in unsent {
-            let effect = draft.move_effect(&key, EffectEvent::Cancelled, |effect| {
-                effect.error_json =
-                    json!({ "code": "cancelled", "message": "the run is being compensated" }).to_string();
-            })?;
-            draft.journal(
-                &self.run,
-                Note::effect(Kind::EffectFailed, &effect, &json!({ "reason": "cancelled" })),
-            )?;
+            cancel_unsent(draft, &self.run, &key)?;
         }
         Ok(())
     }

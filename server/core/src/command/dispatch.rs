@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::compensate::cancel_unsent;
 use super::complete_effect::settle;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
@@ -14,6 +15,7 @@ use crate::lease::{CLAIM_MS, Claim};
 use crate::refusal::{Refusal, Status};
 use crate::retry::Backoff;
 use crate::row::RowKey;
+use crate::run::RunState;
 use crate::time::Time;
 
 /// Takes an effect in order to dispatch it.
@@ -148,6 +150,7 @@ impl Command for ClaimDispatch {
 
     fn decide(&self, draft: &mut Draft) -> Result<ClaimedDispatch, Refusal> {
         let now = draft.now();
+        draft.run(&self.run)?;
         if expire(draft, &self.run, &self.key)? {
             // What the expired claim left behind decides whether there is anything to dispatch.
             let effect = draft.effect(&self.key)?.clone();
@@ -169,6 +172,13 @@ impl Command for ClaimDispatch {
             return Ok(ClaimedDispatch {
                 acquired: false,
                 effect,
+            });
+        }
+        if effect.unsent() && matches!(draft.run(&self.run)?.state, RunState::Compensating { .. }) {
+            // The compensation is about to come by: what it undoes must not leave before it does.
+            return Ok(ClaimedDispatch {
+                acquired: false,
+                effect: cancel_unsent(draft, &self.run, &self.key)?,
             });
         }
         let free = match &effect.state {
