@@ -14,6 +14,7 @@ pub(crate) mod timer;
 pub(crate) mod value;
 pub(crate) mod work;
 
+use tape_core::command::begin_run::LEASE_MS_MAX;
 use tape_core::json::check_name;
 use tape_core::{EffectKey, Refusal, RunId, Time};
 
@@ -44,13 +45,38 @@ pub(crate) fn moment(time: Option<Time>) -> i64 {
     time.map_or(0, |time| time.0)
 }
 
-/// A limit; 0 or less = the default, never more than `most`.
-pub(crate) fn limit(asked: i64, default: u32, most: u32) -> u32 {
-    match u32::try_from(asked) {
-        Ok(0) | Err(_) if asked <= 0 => default,
-        Ok(asked) => asked.min(most),
-        Err(_) => most,
+/// A limit; 0 = the default, never more than `most`.
+pub(crate) fn limit(field: &'static str, asked: i64, default: u32, most: u32) -> Result<u32, Refusal> {
+    Ok(match not_negative(field, asked, "the default")? {
+        0 => default,
+        asked => u32::try_from(asked).map_or(most, |asked| asked.min(most)),
+    })
+}
+
+/// For how long a row is claimed, in milliseconds; 0 = the default.
+pub(crate) fn claim_ms(field: &'static str, asked: i64) -> Result<i64, Refusal> {
+    if (0..=LEASE_MS_MAX).contains(&asked) {
+        return Ok(asked);
     }
+    Err(Refusal::invalid(
+        field,
+        &asked.to_string(),
+        format!("{field} {asked} is not between 0 and {LEASE_MS_MAX}."),
+        "Use 0 for the default of a minute.",
+    ))
+}
+
+/// A number of which 0 stands for `zero`, and below which there is nothing.
+pub(crate) fn not_negative(field: &'static str, number: i64, zero: &str) -> Result<i64, Refusal> {
+    if number >= 0 {
+        return Ok(number);
+    }
+    Err(Refusal::invalid(
+        field,
+        &number.to_string(),
+        format!("{field} is negative."),
+        format!("Use 0 for {zero}."),
+    ))
 }
 
 /// A number that is not one of an enum's, named.

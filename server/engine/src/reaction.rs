@@ -82,6 +82,7 @@ impl Engine {
     pub async fn register_reaction(&self, tenant: String, id: String, asked: Asked) -> Result<Reaction, TapeError> {
         let order = asked.order()?;
         let id = if id.is_empty() { order.derive_id() } else { id };
+        check_reaction_id(&id)?;
         // Read before it is registered: what is committed in between comes too.
         let end = if order.from_head {
             self.store.tail_end().await.map_err(store_error)?
@@ -99,6 +100,7 @@ impl Engine {
     /// # Errors
     /// INVALID_ARGUMENT without an id.
     pub async fn deregister_reaction(&self, name: ReactionName) -> Result<bool, TapeError> {
+        check_reaction_id(&name.id)?;
         let known = self.execute(&DeregisterReaction { name }, None).await?;
         self.wakes.reactions_changed();
         Ok(known)

@@ -53,6 +53,8 @@ impl Engine {
         writer: String,
         request_id: String,
     ) -> Result<Value, TapeError> {
+        // Before it is looked up: a store may not even be able to ask for a name that is none.
+        check_value_name(&name)?;
         let command = WriteValue {
             name,
             json,
@@ -78,6 +80,7 @@ impl Engine {
     /// # Errors
     /// INVALID_ARGUMENT for a bad name.
     pub async fn delete_value(&self, name: ValueName, request_id: String) -> Result<Deleted, TapeError> {
+        check_value_name(&name)?;
         let command = DeleteValue { name, request_id };
         self.execute(&command, None).await
     }

@@ -1,6 +1,7 @@
 //! Runs.
 
 use tape_core::command::begin_run::LeaseRequest;
+use tape_core::json::check_optional_name;
 use tape_core::run::{Caller, CompensationPolicy, Run, RunState};
 use tape_core::{Refusal, RunIdentity};
 use tape_proto::v1 as pb;
@@ -21,6 +22,9 @@ pub(crate) fn identity(asked: &pb::BeginRunRequest, tenant: String) -> RunIdenti
 const LABELS_MAX: usize = 64;
 
 pub(crate) fn caller(asked: &pb::BeginRunRequest) -> Result<Caller, Refusal> {
+    for scope in &asked.scopes {
+        check_optional_name("scopes", scope)?;
+    }
     Ok(Caller {
         actor: asked.actor.clone(),
         subject: asked.subject.clone(),
@@ -46,6 +50,9 @@ where
             "Keep the rest in the run's input.",
         )
         .coded("TAPE-V003"));
+    }
+    for name in labels.keys() {
+        check_optional_name("labels", name)?;
     }
     Ok(labels)
 }

@@ -114,7 +114,7 @@ async fn list_runs(cx: &Cx, _: &MetadataMap, asked: pb::ListRunsRequest) -> Resu
         created_until: (asked.older_than_ms > 0).then(|| cx.engine.now().after(-asked.older_than_ms)),
         labels: asked.attributes.into_iter().collect(),
         after: read_token(&asked.page_token)?,
-        limit: limit(i64::from(asked.page_size), 100, 1000),
+        limit: limit("page_size", asked.page_size.into(), 100, 1000)?,
     };
     let page = cx.engine.list_runs(&filter).await?;
     Ok(pb::ListRunsResponse {

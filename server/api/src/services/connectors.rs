@@ -259,7 +259,7 @@ async fn list_connector_changes(
     asked: pb::ListConnectorChangesRequest,
 ) -> Result<pb::ListConnectorChangesResponse, TapeError> {
     let name = named(cx, &asked.tenant_id, asked.name)?;
-    let most = limit(asked.limit.into(), 100, 1_000);
+    let most = limit("limit", asked.limit.into(), 100, 1_000)?;
     let entries = cx.engine.connector_history(&name, asked.from_seq, most).await?;
     Ok(pb::ListConnectorChangesResponse {
         changes: entries.into_iter().map(convert::change).collect(),
@@ -274,7 +274,7 @@ async fn tail_connector(
     let name = named(cx, &asked.tenant_id, asked.name)?;
     // One that is not there says nothing, and the caller should know.
     cx.engine.connector(&name).await?;
-    let most = limit(asked.limit.into(), 100, 1_000) as usize;
+    let most = limit("limit", asked.limit.into(), 100, 1_000)? as usize;
     let (kept, news) = host.tail(&name, most);
     let kept = stream::iter(kept.into_iter().map(|line| Ok(convert::line(line, 0))));
     if asked.follow {

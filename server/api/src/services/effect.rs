@@ -12,7 +12,7 @@ use tonic::metadata::MetadataMap;
 
 use super::Cx;
 use crate::convert::effect::{handle, mode, record, semantics, status, stuck};
-use crate::convert::{effect_key, limit, run_id, unknown_number};
+use crate::convert::{effect_key, limit, not_negative, run_id, unknown_number};
 use crate::origin::Origin;
 
 pub(super) async fn begin_effect(
@@ -135,8 +135,11 @@ pub(super) async fn list_pending_effects(
 ) -> Result<pb::ListPendingEffectsResponse, TapeError> {
     let both = !asked.include_pending && !asked.include_unknown;
     let (pending, unknown) = (both || asked.include_pending, both || asked.include_unknown);
-    let until = cx.engine.now().after(-asked.older_than_ms.max(0));
-    let most = limit(asked.limit, 200, 1000) as usize;
+    let until = cx
+        .engine
+        .now()
+        .after(-not_negative("older_than_ms", asked.older_than_ms, "any age")?);
+    let most = limit("limit", asked.limit, 200, 1000)? as usize;
     let effects = cx.engine.open_effects(cx.caller.bound(), pending).await?.into_iter();
     let wanted = effects.filter(|(_, effect)| {
         let in_doubt = matches!(effect.state, EffectState::Unknown(_) | EffectState::Stuck { .. });

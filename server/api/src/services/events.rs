@@ -11,7 +11,7 @@ use tape_port::TapeError;
 use tape_proto::v1 as pb;
 
 use super::Cx;
-use crate::convert::run_id;
+use crate::convert::{not_negative, run_id};
 use crate::feed::{self, Answers};
 
 pub(super) fn subscribe_events(
@@ -26,7 +26,7 @@ pub(super) fn subscribe_events(
         subject: given(&asked.subject_pattern)
             .then(|| SubjectPattern::parse(&asked.subject_pattern))
             .transpose()?,
-        from: (not_negative("from_ts_ms", asked.from_ts_ms)? > 0).then_some(Time(asked.from_ts_ms)),
+        from: (not_negative("from_ts_ms", asked.from_ts_ms, "the beginning")? > 0).then_some(Time(asked.from_ts_ms)),
         predicate: None,
     };
     follow(cx, filter, asked.from_global_seq)
@@ -49,7 +49,7 @@ pub(super) fn subscribe_by_subject(
 }
 
 fn follow(cx: &Cx, filter: EventFilter, from: i64) -> Result<Answers<pb::EventEntry>, TapeError> {
-    let from = not_negative("from_global_seq", from)?;
+    let from = not_negative("from_global_seq", from, "the beginning")?;
     let feed = EventFeed::open(cx.engine.clone(), filter, from);
     Ok(feed::events(feed, cx.closing.clone()))
 }
@@ -64,17 +64,5 @@ fn known(kind: String) -> Result<String, Refusal> {
         &kind,
         format!("No journal entry has the kind {kind:?}."),
         "Use one as in the journal, such as `effect.confirmed`; for several of them use a subject pattern.",
-    ))
-}
-
-fn not_negative(field: &'static str, number: i64) -> Result<i64, Refusal> {
-    if number >= 0 {
-        return Ok(number);
-    }
-    Err(Refusal::invalid(
-        field,
-        &number.to_string(),
-        format!("{field} is negative."),
-        "Use 0 to begin at the beginning.",
     ))
 }

@@ -12,7 +12,7 @@ use tonic::metadata::MetadataMap;
 
 use super::{Cx, run::ahead};
 use crate::convert::obligation::{record, status};
-use crate::convert::{effect_key, limit, run_id, unknown_number};
+use crate::convert::{claim_ms, effect_key, limit, not_negative, run_id, unknown_number};
 use crate::origin::Origin;
 
 pub(super) async fn register_compensation(
@@ -71,14 +71,14 @@ pub(super) async fn list_unresolved_obligations(
 ) -> Result<pb::ListUnresolvedObligationsResponse, TapeError> {
     let none = !asked.include_pending && !asked.include_stuck && !asked.include_committed_expired;
     let (pending, expired) = (none || asked.include_pending, none || asked.include_committed_expired);
-    let now = cx.engine.now().after(ahead(cx, asked.now_ms));
+    let now = cx.engine.now().after(ahead(cx, asked.now_ms)?);
     let wanted = |obligation: &Obligation| match &obligation.state {
         ObligationState::Pending { next } => pending && *next <= now,
         ObligationState::Committed(claim) => expired && !Claim::lives(claim, now),
         ObligationState::Stuck => asked.include_stuck,
         ObligationState::Compensated => false,
     };
-    let most = limit(i64::from(asked.limit), 500, 1000) as usize;
+    let most = limit("limit", asked.limit.into(), 500, 1000)? as usize;
     let open = cx.engine.open_obligations(cx.caller.bound()).await?.into_iter();
     let found = open.filter(|(_, obligation)| wanted(obligation)).take(most);
     Ok(pb::ListUnresolvedObligationsResponse {
@@ -98,7 +98,7 @@ pub(super) async fn claim_obligation(
         run: run.clone(),
         seq: asked.obligation_seq,
         owner: asked.claimer,
-        ttl_ms: asked.lease_ttl_ms,
+        ttl_ms: claim_ms("lease_ttl_ms", asked.lease_ttl_ms)?,
         at_once: false,
     };
     let claimed = cx.engine.execute(&command, origin.trace).await?;
@@ -115,13 +115,14 @@ pub(super) async fn record_obligation_attempt(
 ) -> Result<pb::ObligationRecord, TapeError> {
     let origin = Origin::of(metadata, asked.fence, &asked.lease_owner, &asked.request_id)?;
     let run = run_id(&asked.run_id)?;
-    let outcome = if asked.next_attempt_at_ms == 0 {
+    let next = not_negative("next_attempt_at_ms", asked.next_attempt_at_ms, "STUCK at once")?;
+    let outcome = if next == 0 {
         Undone::Stuck { error: asked.error }
     } else {
         Undone::TryAgain {
             error: asked.error,
             in_doubt: false,
-            next_ms: Some(Time(asked.next_attempt_at_ms).since(cx.engine.now()).max(0)),
+            next_ms: Some(Time(next).since(cx.engine.now()).max(0)),
         }
     };
     let command = RecordUndoing {

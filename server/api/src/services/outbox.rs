@@ -11,7 +11,7 @@ use tonic::metadata::MetadataMap;
 
 use super::{Cx, run::ahead};
 use crate::convert::effect::record;
-use crate::convert::{effect_key, limit, run_id, unknown_number};
+use crate::convert::{claim_ms, effect_key, limit, not_negative, run_id, unknown_number};
 use crate::origin::Origin;
 
 /// Most hints that are looked at for one connector.
@@ -22,10 +22,10 @@ pub(super) async fn list_effects_to_dispatch(
     _: &MetadataMap,
     asked: pb::ListEffectsToDispatchRequest,
 ) -> Result<pb::ListEffectsToDispatchResponse, TapeError> {
-    let most = limit(asked.limit, 200, 1000);
+    let most = limit("limit", asked.limit, 200, 1000)?;
     let looked_at = if asked.connector.is_empty() { most } else { HINTS_MAX };
     let work = DueWork {
-        ahead_ms: ahead(cx, asked.now_ms),
+        ahead_ms: ahead(cx, asked.now_ms)?,
         tenants: cx.caller.bounds(),
         ..DueWork::all(DueKind::Outbox, looked_at)
     };
@@ -56,7 +56,7 @@ pub(super) async fn claim_effect_dispatch(
         run: run.clone(),
         key: effect_key("idempotency_key", &asked.idempotency_key)?,
         owner: asked.claimer,
-        ttl_ms: asked.lease_ttl_ms,
+        ttl_ms: claim_ms("lease_ttl_ms", asked.lease_ttl_ms)?,
         two_phase: asked.two_phase,
         connectors: None,
     };
@@ -74,12 +74,13 @@ pub(super) async fn record_dispatch_attempt(
 ) -> Result<pb::EffectRecord, TapeError> {
     let origin = Origin::of(metadata, asked.fence, &asked.lease_owner, &asked.request_id)?;
     let run = run_id(&asked.run_id)?;
+    let next = not_negative("next_dispatch_at_ms", asked.next_dispatch_at_ms, "UNKNOWN")?;
     let command = RecordAttempt {
         run: run.clone(),
         key: effect_key("idempotency_key", &asked.idempotency_key)?,
         owner: origin.driver.owner,
         error: asked.error,
-        next: (asked.next_dispatch_at_ms != 0).then_some(Time(asked.next_dispatch_at_ms)),
+        next: (next > 0).then_some(Time(next)),
         request_id: origin.request_id,
     };
     Ok(record(&run, cx.engine.execute(&command, origin.trace).await?))

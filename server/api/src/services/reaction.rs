@@ -8,8 +8,8 @@ use tape_proto::v1 as pb;
 use tonic::metadata::MetadataMap;
 
 use super::Cx;
-use crate::convert::limit;
 use crate::convert::reaction::{asked, name, record, status, task};
+use crate::convert::{limit, not_negative};
 
 /// Tasks claimed by one request.
 const CLAIM_DEFAULT: u32 = 16;
@@ -70,7 +70,7 @@ pub(super) async fn claim_tasks(
         shard: u32::try_from(asked.shard).ok(),
         owner: asked.owner,
         lease_ms: asked.lease_ms,
-        max: limit(asked.max.into(), CLAIM_DEFAULT, CLAIM_MAX),
+        max: limit("max", asked.max.into(), CLAIM_DEFAULT, CLAIM_MAX)?,
         due_until: moment("now_ms", asked.now_ms)?,
     };
     let tasks = cx.engine.claim_tasks(&claim).await?;
@@ -116,7 +116,7 @@ pub(super) async fn list_tasks(
         cx.engine.reaction(&name(cx.caller.own(), asked.reaction_id)).await?;
         return Ok(pb::ListTasksResponse::default());
     }
-    let limit = limit(asked.limit.into(), LIST_DEFAULT, LIST_MAX);
+    let limit = limit("limit", asked.limit.into(), LIST_DEFAULT, LIST_MAX)?;
     let tasks = cx
         .engine
         .tasks(&name(cx.caller.own(), asked.reaction_id), status(asked.status)?, limit)
@@ -132,13 +132,6 @@ pub(super) async fn retry_task(cx: &Cx, _: &MetadataMap, asked: pb::RetryTaskReq
 
 /// A caller's clock; 0 = the server's.
 fn moment(field: &'static str, ms: i64) -> Result<Option<Time>, Refusal> {
-    if ms >= 0 {
-        return Ok((ms > 0).then_some(Time(ms)));
-    }
-    Err(Refusal::invalid(
-        field,
-        &ms.to_string(),
-        format!("{field} is negative."),
-        "Use 0 for the server's clock.",
-    ))
+    let ms = not_negative(field, ms, "the server's clock")?;
+    Ok((ms > 0).then_some(Time(ms)))
 }

@@ -194,7 +194,7 @@ async fn due(cx: &Cx, asked: pb::DueRequest) -> Result<pb::DueResponse, TapeErro
         apps: some(asked.app_names),
         served,
         ahead_ms: asked.ahead_ms.clamp(0, AHEAD_MS_MAX),
-        limit: limit(asked.limit.into(), 100, 1000),
+        limit: limit("limit", asked.limit.into(), 100, 1000)?,
     };
     let items = cx.engine.due_work(&wanted).await?;
     Ok(pb::DueResponse {

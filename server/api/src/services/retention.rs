@@ -8,7 +8,7 @@ use tonic::metadata::MetadataMap;
 
 use super::Cx;
 use crate::convert::run::state;
-use crate::convert::{limit, run_id, signed};
+use crate::convert::{limit, not_negative, run_id, signed};
 use crate::origin::Origin;
 
 pub(super) async fn list_compactable_runs(
@@ -16,11 +16,11 @@ pub(super) async fn list_compactable_runs(
     _: &MetadataMap,
     asked: pb::ListCompactableRunsRequest,
 ) -> Result<pb::ListCompactableRunsResponse, TapeError> {
-    let before = match asked.before_ms {
+    let before = match not_negative("before_ms", asked.before_ms, "the server's clock")? {
         0 => cx.engine.now(),
         before => Time(before),
     };
-    let limit = limit(asked.limit, 100, 1000);
+    let limit = limit("limit", asked.limit, 100, 1000)?;
     let runs = cx
         .engine
         .compactable_runs(cx.caller.bound(), before, limit as usize)

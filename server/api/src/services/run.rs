@@ -12,7 +12,7 @@ use tonic::metadata::MetadataMap;
 
 use super::Cx;
 use crate::convert::run::{caller, identity, lease, state, status};
-use crate::convert::{limit, run_id, signed, unknown_number};
+use crate::convert::{limit, not_negative, run_id, signed, unknown_number};
 use crate::feed::{self, Answers};
 use crate::origin::Origin;
 
@@ -153,9 +153,9 @@ pub(super) async fn list_runs_to_recover(
     asked: pb::ListRunsToRecoverRequest,
 ) -> Result<pb::ListRunsToRecoverResponse, TapeError> {
     let work = DueWork {
-        ahead_ms: ahead(cx, asked.now_ms),
+        ahead_ms: ahead(cx, asked.now_ms)?,
         tenants: cx.caller.bounds(),
-        ..DueWork::all(DueKind::Recovery, limit(asked.limit, 100, 1000))
+        ..DueWork::all(DueKind::Recovery, limit("limit", asked.limit, 100, 1000)?)
     };
     let mut runs = Vec::new();
     for due in cx.engine.due_work(&work).await? {
@@ -167,28 +167,19 @@ pub(super) async fn list_runs_to_recover(
 }
 
 /// How far ahead of the server's clock the caller looks; 0 = not at all.
-pub(super) fn ahead(cx: &Cx, now_ms: i64) -> i64 {
-    if now_ms == 0 {
-        0
-    } else {
-        Time(now_ms).since(cx.engine.now())
-    }
+pub(super) fn ahead(cx: &Cx, now_ms: i64) -> Result<i64, Refusal> {
+    Ok(match not_negative("now_ms", now_ms, "the server's clock")? {
+        0 => 0,
+        now_ms => Time(now_ms).since(cx.engine.now()),
+    })
 }
 
 pub(super) async fn subscribe_run(
     cx: &Cx,
     asked: pb::SubscribeRunRequest,
 ) -> Result<Answers<pb::JournalEntry>, TapeError> {
-    if asked.from_seq < 0 {
-        return Err(Refusal::invalid(
-            "from_seq",
-            &asked.from_seq.to_string(),
-            "from_seq is negative.",
-            "Use 0 for the whole journal.",
-        )
-        .into());
-    }
+    let from = not_negative("from_seq", asked.from_seq, "the whole journal")?;
     let run = run_id(&asked.run_id)?;
-    let feed = RunFeed::open(cx.engine.clone(), run.clone(), asked.from_seq).await?;
+    let feed = RunFeed::open(cx.engine.clone(), run.clone(), from).await?;
     Ok(feed::entries(feed, run, cx.closing.clone()))
 }

@@ -8,6 +8,7 @@ use tape_proto::v1 as pb;
 use tonic::metadata::MetadataMap;
 
 use super::Cx;
+use crate::convert::not_negative;
 use crate::convert::session::{event, event_record, head, name, view};
 
 pub(super) async fn create_session(
@@ -30,7 +31,8 @@ pub(super) async fn get_session(
     asked: pb::GetSessionRequest,
 ) -> Result<pb::GetSessionResponse, TapeError> {
     let name = checked(cx, &asked.app_name, &asked.user_id, &asked.session_id)?;
-    let events_max = u32::try_from(asked.max_events).ok().filter(|max| *max > 0);
+    let asked_for = not_negative("max_events", asked.max_events, "all of them")?;
+    let events_max = u32::try_from(asked_for).ok().filter(|max| *max > 0);
     let session = cx.engine.session(&name, events_max).await?;
     Ok(pb::GetSessionResponse {
         found: session.is_some(),
@@ -44,6 +46,7 @@ pub(super) async fn list_sessions(
     asked: pb::ListSessionsRequest,
 ) -> Result<pb::ListSessionsResponse, TapeError> {
     check_name("app_name", &asked.app_name)?;
+    check_optional_name("user_id", &asked.user_id)?;
     let sessions = cx
         .engine
         .list_sessions(cx.caller.own(), &asked.app_name, &asked.user_id)

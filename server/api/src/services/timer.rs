@@ -8,7 +8,7 @@ use tape_proto::v1 as pb;
 use tonic::metadata::MetadataMap;
 
 use super::{Cx, run::ahead};
-use crate::convert::{limit, run_id, timer::record};
+use crate::convert::{limit, not_negative, run_id, timer::record};
 use crate::origin::Origin;
 
 pub(super) async fn set_timer(
@@ -21,7 +21,7 @@ pub(super) async fn set_timer(
     let command = SetTimer {
         run: run.clone(),
         id: asked.timer_id,
-        fire_at: Time(asked.fire_at_ms),
+        fire_at: Time(not_negative("fire_at_ms", asked.fire_at_ms, "at once")?),
         kind: asked.kind,
         payload_json: asked.payload_json,
     };
@@ -56,9 +56,9 @@ pub(super) async fn list_due_timers(
         cx.caller.writes("ListDueTimers with claim")?;
     }
     let work = DueWork {
-        ahead_ms: ahead(cx, asked.now_ms),
+        ahead_ms: ahead(cx, asked.now_ms)?,
         tenants: cx.caller.bounds(),
-        ..DueWork::all(DueKind::Timers, limit(asked.limit, 200, 1000))
+        ..DueWork::all(DueKind::Timers, limit("limit", asked.limit, 200, 1000)?)
     };
     // Fresh, so that of two callers only one gets a timer.
     let claimer = format!("list-due-timers:{}", cx.engine.fresh());

@@ -283,3 +283,117 @@ async fn what_is_not_served_says_so() {
     );
     assert!(status.message().contains("does not serve"), "{status}");
 }
+
+#[tokio::test]
+async fn numbers_below_zero_are_refused_by_name() {
+    let server = TestServer::start().await;
+    let mut tape = server.tape.clone();
+    let run = server.begin("i-1", "a", false).await.run_id;
+    let key = tape.begin_effect(wire(&run, "bank")).await.unwrap().into_inner();
+    let below = |detail: &pb::ErrorDetail, field: &str, value: i64| {
+        assert_eq!((&*detail.field, &*detail.value), (field, &*value.to_string()));
+    };
+
+    let asked = pb::ListEffectsToDispatchRequest {
+        limit: -7,
+        ..Default::default()
+    };
+    let answer = tape.list_effects_to_dispatch(asked).await;
+    below(&refused(answer, Code::InvalidArgument, "TAPE-V001").1, "limit", -7);
+
+    let asked = pb::ListDueTimersRequest {
+        now_ms: -1,
+        ..Default::default()
+    };
+    let answer = tape.list_due_timers(asked).await;
+    below(&refused(answer, Code::InvalidArgument, "TAPE-V001").1, "now_ms", -1);
+
+    for ttl_ms in [-1, i64::MAX] {
+        let asked = pb::ClaimEffectDispatchRequest {
+            run_id: run.clone(),
+            idempotency_key: key.idempotency_key.clone(),
+            claimer: "c".into(),
+            lease_ttl_ms: ttl_ms,
+            ..Default::default()
+        };
+        let answer = tape.claim_effect_dispatch(asked).await;
+        below(
+            &refused(answer, Code::InvalidArgument, "TAPE-V001").1,
+            "lease_ttl_ms",
+            ttl_ms,
+        );
+    }
+
+    let asked = pb::RecordDispatchAttemptRequest {
+        run_id: run.clone(),
+        idempotency_key: key.idempotency_key,
+        next_dispatch_at_ms: -1,
+        ..Default::default()
+    };
+    let answer = tape.record_dispatch_attempt(asked).await;
+    below(
+        &refused(answer, Code::InvalidArgument, "TAPE-V001").1,
+        "next_dispatch_at_ms",
+        -1,
+    );
+
+    let asked = pb::BeginEffectRequest {
+        decision_index: -1,
+        ..inline(&run, 0)
+    };
+    let answer = tape.begin_effect(asked).await;
+    below(
+        &refused(answer, Code::InvalidArgument, "TAPE-V001").1,
+        "decision_index",
+        -1,
+    );
+    let answer = tape.begin_effect(inline(&run, -1)).await;
+    below(&refused(answer, Code::InvalidArgument, "TAPE-V001").1, "call_index", -1);
+}
+
+/// Trailers have a bound of their own, and a client that meets a larger one sees neither status nor code.
+#[tokio::test]
+async fn a_refusal_fits_into_a_trailer_whatever_it_is_about() {
+    let server = TestServer::start().await;
+    let mut tape = server.tape.clone();
+    let run = server.begin("i-1", "a", false).await.run_id;
+    let cancel = pb::EndRunRequest {
+        detail_json: format!("{{\"reason\":\"{}\"}}", "because ".repeat(100_000)),
+        ..end(&run, pb::RunStatus::Cancelled)
+    };
+    tape.end_run(cancel).await.unwrap();
+    let (status, _) = refused(
+        tape.record_decision(decision(&run, 0, "1")).await,
+        Code::FailedPrecondition,
+        "TAPE-R004",
+    );
+    assert!(status.message().contains("because because"), "{status}");
+
+    let granted = pb::BeginRunRequest {
+        scopes: (0..10_000).map(|number| format!("scope-{number}")).collect(),
+        ..begin_request("i-2", "a")
+    };
+    let run = tape.begin_run(granted).await.unwrap().into_inner().run_id;
+    let asked = pb::BeginEffectRequest {
+        scope: "wire".into(),
+        ..inline(&run, 0)
+    };
+    let status = tape.begin_effect(asked).await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    assert!(status.message().len() < 2_000, "{}", status.message().len());
+    assert!(!crate::support::detail(&status).cure.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_asked_of_a_run_that_is_not_there_names_the_run() {
+    let server = TestServer::start().await;
+    let asked = pb::ReconcileEffectRequest {
+        run_id: "r-nobody".into(),
+        idempotency_key: "k".into(),
+        resolved_status: pb::EffectStatus::Confirmed.into(),
+        ..Default::default()
+    };
+    let answer = server.tape.clone().reconcile_effect(asked).await;
+    let (status, _) = refused(answer, Code::NotFound, "TAPE-R001");
+    assert!(status.message().contains("r-nobody"), "{status}");
+}

@@ -94,6 +94,18 @@ impl BeginEffect {
     /// The refusals, in the order that the contract gives.
     fn check(&self, draft: &Draft) -> Result<(), Refusal> {
         check_name("tool_name", &self.tool)?;
+        let indexes = [
+            ("decision_index", self.decision_index),
+            ("call_index", self.call_index.into()),
+        ];
+        if let Some((field, index)) = indexes.into_iter().find(|(_, index)| *index < 0) {
+            return Err(Refusal::invalid(
+                field,
+                &index.to_string(),
+                format!("{field} is negative."),
+                "Count from 0.",
+            ));
+        }
         check_optional_name("custom_key", &self.custom_key)?;
         check_optional_name("business_key", &self.business_key)?;
         check_optional_name("connector", &self.connector)?;

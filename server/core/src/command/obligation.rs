@@ -180,6 +180,7 @@ impl Command for ClaimObligation {
 
     fn decide(&self, draft: &mut Draft) -> Result<ClaimedObligation, Refusal> {
         let now = draft.now();
+        draft.run(&self.run)?;
         let mut obligation = draft.obligation(self.seq)?.clone();
         if !obligation.free(now, self.at_once) {
             return Ok(ClaimedObligation {
@@ -224,6 +225,7 @@ impl Command for SettleObligation {
 
     fn decide(&self, draft: &mut Draft) -> Result<Obligation, Refusal> {
         let (now, jitter) = (draft.now(), draft.jitter());
+        draft.run(&self.run)?;
         let mut obligation = draft.obligation(self.seq)?.clone();
         if matches!(obligation.state, ObligationState::Compensated | ObligationState::Stuck) {
             return Ok(obligation);

@@ -98,6 +98,7 @@ impl Command for RecordAttempt {
 
     fn decide(&self, draft: &mut Draft) -> Result<Effect, Refusal> {
         let now = draft.now();
+        draft.run(&self.run)?;
         let effect = draft.effect(&self.key)?.clone();
         if draft.answered(&self.request_id, "RecordDispatchAttempt")?.is_some() || effect.state.settled() {
             return Ok(effect);
@@ -143,6 +144,7 @@ impl Command for RecordFinding {
     }
 
     fn decide(&self, draft: &mut Draft) -> Result<Effect, Refusal> {
+        draft.run(&self.run)?;
         let effect = draft.effect(&self.key)?.clone();
         if effect.state.settled() {
             return Ok(effect);
