@@ -26,7 +26,7 @@ unexport VIRTUAL_ENV
 
 RELEASE := $(CARGO_TARGET_DIR)/release
 
-.PHONY: help demo bench build test test-emulators test-fuzz test-rust test-connectors test-guests test-python lint tools tools-test python
+.PHONY: help demo bench build test test-emulators test-fuzz test-rust test-connectors test-guests test-python test-stranger lint tools tools-test python
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,7 +65,7 @@ tools: ## Check that this machine has what is needed, and say how to get what is
 tools-test:
 	@.ci/tools test
 
-test: tools-test lint test-connectors test-guests test-rust test-python test-fuzz ## Everything that is checked
+test: tools-test lint test-connectors test-guests test-rust test-python test-stranger test-fuzz ## Everything that is checked
 
 lint: tools ## Formatting and clippy
 	cargo fmt --all --check
@@ -109,3 +109,12 @@ test-python: build python ## The Python SDK: style, types, tests against a serve
 	cd sdk/python && "$(VENV)/bin/ruff" check . && "$(VENV)/bin/ruff" format --check .
 	cd sdk/python && "$(VENV)/bin/pyright" --pythonpath "$(PYTHON)"
 	cd sdk/python && TAPE_SERVER="$(BIN)/tape-server" "$(VENV)/bin/pytest" -q
+
+test-stranger: tools-test build python $(VENV)/.tape-stranger ## A client from the contract's text alone, against the real server over both stores
+	cd tests/stranger && "$(VENV)/bin/ruff" check . && "$(VENV)/bin/ruff" format --check .
+	cd tests/stranger && "$(PYTHON)" stubs.py && "$(VENV)/bin/pyright" --pythonpath "$(PYTHON)"
+	cd tests/stranger && TAPE_SERVER="$(BIN)/tape-server" TAPE_CLI="$(BIN)/tape" "$(VENV)/bin/pytest" -q
+
+$(VENV)/.tape-stranger: tests/stranger/requirements.txt $(VENV)/.tape-sdk
+	@"$(PYTHON)" -m pip install --quiet --requirement tests/stranger/requirements.txt
+	@touch "$@"
