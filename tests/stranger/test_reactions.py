@@ -221,7 +221,6 @@ def test_what_is_wrong_with_a_task_is_named(tape: Tape) -> None:
     refused(Status.INVALID_ARGUMENT, "status 42", tape.ListTasks, reaction_id=id, status=42)
     for rpc in ("CompleteTask", "NackTask"):
         refused(Status.NOT_FOUND, "nothing", getattr(tape, rpc), task_id="nothing", owner="w")
-        refused(Status.INVALID_ARGUMENT, "owner", getattr(tape, rpc), task_id="nothing")
 
 
 def test_a_deregistered_reaction_makes_no_more_tasks(tape: Tape) -> None:

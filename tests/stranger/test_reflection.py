@@ -150,7 +150,14 @@ def test_a_stuck_effect_is_settled_by_a_person(tape: Tape, admin: Admin) -> None
     assert tape.GetEffect(run_id=run, idempotency_key=key).effect.stuck
     request = {field.name for field in admin.service.methods_by_name["ResolveEffect"].input_type.fields}
     outcome = next(name for name in ("as", "status", "outcome", "resolved_status") if name in request)
-    admin("ResolveEffect", run_id=run, idempotency_key=key, reason="seen on paper", **{outcome: pb.EFFECT_STATUS_CONFIRMED})
+    admin(
+        "ResolveEffect",
+        run_id=run,
+        idempotency_key=key,
+        reason="seen on paper",
+        who="ann",
+        **{outcome: pb.EFFECT_STATUS_CONFIRMED},
+    )
     assert tape.GetEffect(run_id=run, idempotency_key=key).effect.status == pb.EFFECT_STATUS_CONFIRMED
 
 

@@ -30,6 +30,7 @@ pub(super) async fn register_compensation(
     } else {
         String::new()
     };
+    let attempts_max = not_negative("max_attempts", asked.max_attempts.into(), "the default")?;
     let command = RegisterCompensation {
         run: run.clone(),
         effect: key,
@@ -39,7 +40,7 @@ pub(super) async fn register_compensation(
             kind: asked.kind,
             payload_json: asked.payload_json,
         },
-        attempts_max: u32::try_from(asked.max_attempts).unwrap_or(0),
+        attempts_max: u32::try_from(attempts_max).unwrap_or(u32::MAX),
     };
     Ok(record(&run, cx.engine.execute(&command, origin.trace).await?))
 }

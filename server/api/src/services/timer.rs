@@ -1,6 +1,7 @@
 //! Timers: set, cancel, list what is due.
 
 use tape_core::command::timer::{CancelTimer, ClaimTimer, FireTimer, SetTimer};
+use tape_core::json::check_name;
 use tape_core::timer::TimerState;
 use tape_core::{DueKind, RowKey, Time};
 use tape_port::{DueItem, DueWork, TapeError};
@@ -35,6 +36,7 @@ pub(super) async fn cancel_timer(
 ) -> Result<pb::CancelTimerResponse, TapeError> {
     let origin = Origin::of(metadata, asked.fence, &asked.lease_owner, &asked.request_id)?;
     let run = run_id(&asked.run_id)?;
+    check_name("timer_id", &asked.timer_id)?;
     // A timer that never was is already as it is wanted; a run that never was is a mistake.
     if cx.engine.timer(&run, &asked.timer_id).await?.is_none() {
         return Ok(pb::CancelTimerResponse { cancelled: false });

@@ -337,6 +337,20 @@ async fn numbers_below_zero_are_refused_by_name() {
         -1,
     );
 
+    let asked = pb::RegisterCompensationRequest {
+        run_id: run.clone(),
+        effect_key: "k".into(),
+        compensator_ref: "app:undo".into(),
+        max_attempts: -1,
+        ..Default::default()
+    };
+    let answer = tape.register_compensation(asked).await;
+    below(
+        &refused(answer, Code::InvalidArgument, "TAPE-V001").1,
+        "max_attempts",
+        -1,
+    );
+
     let asked = pb::BeginEffectRequest {
         decision_index: -1,
         ..inline(&run, 0)
@@ -349,6 +363,15 @@ async fn numbers_below_zero_are_refused_by_name() {
     );
     let answer = tape.begin_effect(inline(&run, -1)).await;
     below(&refused(answer, Code::InvalidArgument, "TAPE-V001").1, "call_index", -1);
+}
+
+#[tokio::test]
+async fn the_greatest_index_is_an_index() {
+    let server = TestServer::start().await;
+    let mut tape = server.tape.clone();
+    let run = server.begin("i-1", "a", false).await.run_id;
+    tape.record_decision(decision(&run, i64::MAX, "1")).await.unwrap();
+    assert_eq!(server.get(&run).await.next_decision_index, i64::MAX);
 }
 
 /// Trailers have a bound of their own, and a client that meets a larger one sees neither status nor code.

@@ -83,7 +83,7 @@ impl Command for RecordDecision {
         }
         let run = draft.run_mut(&self.run)?;
         run.decisions += 1;
-        run.next_decision_index = run.next_decision_index.max(self.index + 1);
+        run.next_decision_index = run.next_decision_index.max(self.index.saturating_add(1));
         let payload = json!({ "model": self.model, "policy_version": self.policy_version });
         let note = Note {
             kind: Kind::DecisionRecorded,
