@@ -1,0 +1,4 @@
+-- Answers to request ids are forgotten after a day (due_kind 12). Those that an older version wrote are nobody's work yet: a day
+-- from now each of them is old enough.
+UPDATE rows SET due_kind = 12, due_at = CAST(strftime('%s', 'now') AS INTEGER) * 1000 + 86400000
+WHERE kind = 9 AND due_kind IS NULL;
