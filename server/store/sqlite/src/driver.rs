@@ -11,6 +11,7 @@ use tape_store::{Schema, Step, StoreError};
 
 use crate::config::SqliteConfig;
 use crate::error::{failed, unavailable};
+use crate::written_back;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
@@ -21,8 +22,6 @@ const BUSY: Duration = Duration::from_secs(5);
 const STATEMENTS: usize = 32;
 /// What a connection keeps of the file; negative = in KiB.
 const CACHE_KIB: i64 = -16_384;
-/// The log is written back every 16 MiB: a page that is written often in between goes back once.
-const CHECKPOINT_PAGES: i64 = 4_096;
 
 fn options(config: &SqliteConfig) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
@@ -34,7 +33,8 @@ fn options(config: &SqliteConfig) -> SqliteConnectOptions {
         .busy_timeout(BUSY)
         .pragma("temp_store", "MEMORY")
         .pragma("cache_size", CACHE_KIB.to_string())
-        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
+        // The writer writes the log back, and nobody else: it must see how that ends.
+        .pragma("wal_autocheckpoint", "0")
         .disable_statement_logging()
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn writer(config: &SqliteConfig) -> Result<rusqlite::Connection, Stor
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "cache_size", CACHE_KIB)?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        written_back::watch(&connection);
         Ok(connection)
     };
     open().map_err(failed)

@@ -12,6 +12,7 @@ mod queries;
 mod statements;
 mod store;
 mod writer;
+mod written_back;
 
 pub use config::SqliteConfig;
 pub use store::SqliteStore;

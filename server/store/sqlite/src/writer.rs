@@ -14,6 +14,7 @@ use crate::batch::{Answers, Batch};
 use crate::error::failed;
 use crate::places::{Place, Places};
 use crate::statements;
+use crate::written_back;
 
 /// One commit and where its answer goes.
 pub(crate) struct Waiting {
@@ -35,6 +36,7 @@ pub(crate) fn run(
         connection,
         places: Places::default(),
         next_no: None,
+        grows: false,
     };
     let mut waiting = Vec::with_capacity(batch_max);
     while queue.blocking_recv_many(&mut waiting, batch_max) > 0 {
@@ -46,7 +48,12 @@ pub(crate) fn run(
         let (count, began) = (commits.len(), Instant::now());
         let written = writer.write(commits);
         measure::batch("sqlite", count, began.elapsed(), written.is_ok());
-        failing.store(written.is_err(), Ordering::Relaxed);
+        // Said once, however long it lasts.
+        match (&written, failing.swap(written.is_err(), Ordering::Relaxed)) {
+            (Err(error), false) => tracing::error!(%error, "nothing can be written; callers are told UNAVAILABLE"),
+            (Ok(_), true) => tracing::warn!("what is written is durable again"),
+            _ => {}
+        }
         for (index, answer) in answers.into_iter().enumerate() {
             let told = match &written {
                 Ok(told) => {
@@ -63,6 +70,12 @@ pub(crate) fn run(
             // A caller that is gone does not need to know; the commit stands.
             drop(answer.send(told));
         }
+        writer.write_back();
+    }
+    if writer.grows {
+        // As long as one connection is open, the last one that is closed does not write the log back.
+        std::mem::forget(writer.connection);
+        return;
     }
     if let Err((_, error)) = writer.connection.close() {
         tracing::warn!(%error, "closing the database");
@@ -74,6 +87,8 @@ struct Writer {
     places: Places,
     /// The number of the next new entity; none = to be asked for.
     next_no: Option<i64>,
+    /// The log could not be written back: it grows until the file is opened anew.
+    grows: bool,
 }
 
 impl Writer {
@@ -88,6 +103,21 @@ impl Writer {
             self.next_no = None;
         }
         written.map_err(failed)
+    }
+
+    /// Writes the log back into the file when it is long enough.
+    fn write_back(&mut self) {
+        if self.grows || !written_back::due() {
+            return;
+        }
+        if let Err(error) = written_back::write_back(&self.connection) {
+            self.grows = true;
+            tracing::error!(
+                %error,
+                "the log cannot be written back into the database file; nothing is lost, but the log grows until the server is \
+                 started again: see to the disk"
+            );
+        }
     }
 
     fn try_write(&mut self, commits: Vec<Commit>) -> rusqlite::Result<Answers> {
