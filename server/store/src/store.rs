@@ -25,8 +25,7 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Unavailable`]: repeat later. [`StoreError::Corrupt`]: a person must look.
     async fn load(&self, entity: &EntityId, rows: &[RowKey], ranges: &[Range]) -> Result<Loaded, StoreError>;
 
-    /// Accepts a change of one entity, to be written after all changes that were accepted before it: all of it or none,
-    /// if the entity is then at `commit.expected`. What is returned ends, with the new version, once the change is
+    /// Accepts a change of one entity, to be written after all changes of it that were accepted before: all of it or none, if the entity is then at `commit.expected`. What is returned ends, with the new version, once the change is
     /// durable. Commits that arrive together are written together; a conflict fails its own commit alone.
     ///
     /// Whoever accepts the next change of the same entity need not wait for this one: it names the version that this one

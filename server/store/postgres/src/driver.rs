@@ -6,6 +6,7 @@ use tape_store::{Schema, Step, StoreError};
 
 use crate::config::PostgresConfig;
 use crate::error::unavailable;
+use crate::lanes::LANES;
 
 /// The same numbers as the other stores'. sqlx takes an advisory lock while it migrates: servers that start together
 /// wait for each other.
@@ -40,7 +41,7 @@ pub(crate) async fn pools(config: &PostgresConfig) -> Result<Pools, StoreError> 
     // What writes is one statement, planned once: as for large tables, whatever they are now.
     let writing = options_of_writer(options);
     let writer = PgPoolOptions::new()
-        .max_connections(1)
+        .max_connections(LANES)
         .acquire_timeout(config.connect_timeout)
         .connect_lazy_with(writing);
     Ok(Pools {

@@ -1,8 +1,11 @@
 //! The writer: takes the commits that wait, writes them with one statement, which is a transaction, and answers them then.
+//! While one batch becomes durable the next is carried out: see [`lanes`](crate::lanes).
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use sqlx::postgres::PgPool;
 use tape_core::EntityId;
 use tape_store::{Commit, StoreError, measure};
@@ -12,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::batch::Batch;
 use crate::bell::News;
 use crate::error::{failed, is_transient, silent, unavailable};
+use crate::lanes::Lanes;
 
 /// One commit and where its answer goes.
 pub(crate) struct Waiting {
@@ -36,24 +40,45 @@ pub(crate) struct Writer {
 impl Writer {
     /// Runs until the queue is closed and empty.
     pub(crate) async fn run(self, mut queue: mpsc::Receiver<Waiting>, batch_max: usize) {
-        let mut batch = Vec::with_capacity(batch_max);
-        while queue.recv_many(&mut batch, batch_max).await > 0 {
-            let commits: Vec<&Commit> = batch.iter().map(|waiting| &waiting.commit).collect();
-            let began = Instant::now();
-            let answers = self.write(&commits).await;
-            let written = !answers
-                .iter()
-                .any(|answer| matches!(answer, Err(StoreError::Unavailable(_) | StoreError::InDoubt(_))));
-            measure::batch("postgres", commits.len(), began.elapsed(), written);
-            for (waiting, answer) in batch.drain(..).zip(answers) {
-                if let (Some(news), Ok(_), Some(told)) = (&self.news, &answer, News::of(&waiting.commit)) {
-                    // With the queue full the others find it by polling.
-                    drop(news.try_send(told));
+        let (mut lanes, mut under_way) = (Lanes::default(), FuturesUnordered::new());
+        let (mut arrived, mut open) = (Vec::with_capacity(batch_max), true);
+        loop {
+            while let Some(batch) = lanes.next(batch_max) {
+                under_way.push(self.write_all(batch));
+            }
+            if !open && lanes.rest() {
+                return;
+            }
+            tokio::select! {
+                Some(entities) = under_way.next() => lanes.done(&entities),
+                count = queue.recv_many(&mut arrived, batch_max), if open && lanes.waiting() < batch_max => {
+                    open = count > 0;
+                    lanes.add(arrived.drain(..));
                 }
-                // A caller that is gone does not need to know; the commit stands.
-                drop(waiting.answer.send(answer));
             }
         }
+    }
+
+    /// Writes a batch and answers it. Whose changes they were.
+    async fn write_all(&self, batch: Vec<Waiting>) -> Vec<EntityId> {
+        let commits: Vec<&Commit> = batch.iter().map(|waiting| &waiting.commit).collect();
+        let began = Instant::now();
+        let answers = self.write(&commits).await;
+        let written = !answers
+            .iter()
+            .any(|answer| matches!(answer, Err(StoreError::Unavailable(_) | StoreError::InDoubt(_))));
+        measure::batch("postgres", commits.len(), began.elapsed(), written);
+        let mut entities = Vec::with_capacity(batch.len());
+        for (waiting, answer) in batch.into_iter().zip(answers) {
+            if let (Some(news), Ok(_), Some(told)) = (&self.news, &answer, News::of(&waiting.commit)) {
+                // With the queue full the others find it by polling.
+                drop(news.try_send(told));
+            }
+            // A caller that is gone does not need to know; the commit stands.
+            drop(waiting.answer.send(answer));
+            entities.push(waiting.commit.entity);
+        }
+        entities
     }
 
     /// Writes all commits whose guard holds. One answer for each, and its end told.
