@@ -80,6 +80,12 @@ async fn dump_of(caller: &Caller, run: &str) -> Dump {
 /// # Panics
 /// With what is wrong.
 pub fn stories_hold(stories: &[Story], dumps: &BTreeMap<String, Dump>) {
+    let wrong = broken(stories, dumps);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What is lost, and what nobody asked for.
+fn broken(stories: &[Story], dumps: &BTreeMap<String, Dump>) -> Vec<String> {
     let mut wrong = Vec::new();
     for story in stories {
         wrong.extend(story.wrong.iter().cloned());
@@ -94,7 +100,7 @@ pub fn stories_hold(stories: &[Story], dumps: &BTreeMap<String, Dump>) {
         wrong.extend(lost.map(|fact| format!("run {}: {fact:?} was acknowledged and is gone", story.run)));
         wrong.extend(invented(story, dump));
     }
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    wrong
 }
 
 fn invented(story: &Story, dump: &Dump) -> Vec<String> {
@@ -134,6 +140,15 @@ fn invented(story: &Story, dump: &Dump) -> Vec<String> {
 /// # Panics
 /// With the keys that stand for more.
 pub fn keys_are_unique(dumps: &BTreeMap<String, Dump>) {
+    let owners = shared_keys(dumps);
+    assert!(
+        owners.is_empty(),
+        "business keys that stand for several effects: {owners:#?}"
+    );
+}
+
+/// Business keys that stand for several effects, with these.
+fn shared_keys(dumps: &BTreeMap<String, Dump>) -> BTreeMap<&str, Vec<&str>> {
     let mut owners: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for dump in dumps.values() {
         for effect in dump.rows("effect").iter().filter(|effect| effect["status"] != "FAILED") {
@@ -147,10 +162,7 @@ pub fn keys_are_unique(dumps: &BTreeMap<String, Dump>) {
         }
     }
     owners.retain(|_, effects| effects.len() > 1);
-    assert!(
-        owners.is_empty(),
-        "business keys that stand for several effects: {owners:#?}"
-    );
+    owners
 }
 
 /// Every value's versions are 1, 2, 3 ...; what was acknowledged is the version that it was told to be, nothing was written
@@ -212,5 +224,72 @@ pub async fn values_hold(caller: &Caller, namespace: &str, values: &Values) {
                 "{key}: {json} was acknowledged as {version}"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn dumped(decisions: Vec<Value>, effects: Vec<Value>, spent: u64) -> BTreeMap<String, Dump> {
+        let sections = [
+            ("run", vec![json!({"status": "TERMINAL"})]),
+            ("decision", decisions),
+            ("effect", effects),
+            ("budget", vec![json!({"usd_spent_micros": spent})]),
+        ];
+        BTreeMap::from([("r".to_owned(), Dump::planted(sections))])
+    }
+
+    #[test]
+    fn what_was_lost_and_what_nobody_asked_for_is_found() {
+        let story = Story {
+            run: "r".into(),
+            known: vec![
+                Fact::Decision(0, "1".into()),
+                Fact::Begun("e".into()),
+                Fact::Charged(4),
+                Fact::Ended,
+            ],
+            possible: vec![Fact::Decision(1, "2".into())],
+            wrong: Vec::new(),
+        };
+        let (decision, effect) = (
+            |index: i64, response: i64| json!({"decision_index": index, "response": response}),
+            || json!({"idempotency_key": "e"}),
+        );
+        let told = |dumps| broken(std::slice::from_ref(&story), &dumps);
+        let honest = [vec![decision(0, 1)], vec![decision(0, 1), decision(1, 2)]];
+        for decisions in honest {
+            assert_eq!(told(dumped(decisions, vec![effect()], 4)), Vec::<String>::new());
+        }
+        let found = |wrong: Vec<String>, what: &str| {
+            assert!(wrong.iter().any(|said| said.contains(what)), "{what}: {wrong:?}");
+        };
+        found(told(BTreeMap::new()), "run r is gone");
+        found(told(dumped(vec![], vec![effect()], 4)), "was acknowledged and is gone");
+        found(
+            told(dumped(vec![decision(0, 7)], vec![effect()], 4)),
+            "nobody asked for Decision(0, \"7\")",
+        );
+        found(
+            told(dumped(vec![decision(0, 1)], vec![], 4)),
+            "Begun(\"e\") was acknowledged and is gone",
+        );
+        found(
+            told(dumped(vec![decision(0, 1)], vec![effect()], 8)),
+            "Charged(4) was counted 2 times",
+        );
+    }
+
+    #[test]
+    fn a_business_key_of_two_effects_is_found() {
+        let effect = |key: &str, status: &str| json!({"idempotency_key": key, "business_key": "b", "status": status});
+        let one = dumped(vec![], vec![effect("e", "CONFIRMED"), effect("f", "FAILED")], 0);
+        assert!(shared_keys(&one).is_empty());
+        let two = dumped(vec![], vec![effect("e", "CONFIRMED"), effect("f", "PENDING")], 0);
+        assert_eq!(shared_keys(&two), BTreeMap::from([("b", vec!["e", "f"])]));
     }
 }

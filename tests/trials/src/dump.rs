@@ -31,6 +31,12 @@ impl Dump {
         Ok(dump)
     }
 
+    /// A dump that nobody made, of sections and their rows: for planting what must be found.
+    #[must_use]
+    pub fn planted<const N: usize>(sections: [(&str, Vec<Value>); N]) -> Self {
+        Self(sections.map(|(section, rows)| (section.to_owned(), rows)).into())
+    }
+
     /// The rows of a section.
     #[must_use]
     pub fn rows(&self, section: &str) -> &[Value] {
@@ -181,5 +187,72 @@ impl Dump {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A run that decided once, and whose timer fired when it should.
+    fn honest() -> (Value, Vec<Value>, Vec<Value>, Vec<Value>) {
+        let entry = |seq: i64, kind: &str, ts_ms: i64| {
+            json!({
+                "seq": seq, "kind": kind, "ts_ms": ts_ms, "decision_index": 0, "subject": "/tape/timer/fired/t",
+            })
+        };
+        let journal = vec![
+            entry(1, "run.begun", 1),
+            entry(2, "decision.recorded", 2),
+            entry(3, "timer.fired", 30),
+        ];
+        let decision = json!({"decision_index": 0, "seq": 2, "response": 1});
+        let timer = json!({"timer_id": "t", "state": "FIRED", "fire_at_ms": 30});
+        (
+            json!({"seq": 3, "status": "RUNNING"}),
+            journal,
+            vec![decision],
+            vec![timer],
+        )
+    }
+
+    fn wrong(change: impl FnOnce(&mut Value, &mut Vec<Value>, &mut Vec<Value>, &mut Vec<Value>)) -> Vec<String> {
+        let (mut run, mut journal, mut decisions, mut timers) = honest();
+        change(&mut run, &mut journal, &mut decisions, &mut timers);
+        let sections = [
+            ("run", vec![run]),
+            ("journal", journal),
+            ("decision", decisions),
+            ("timer", timers),
+        ];
+        Dump::planted(sections).contradictions()
+    }
+
+    #[test]
+    fn an_honest_run_has_no_contradictions_and_every_planted_one_is_found() {
+        assert_eq!(wrong(|_, _, _, _| {}), Vec::<String>::new());
+        let found = |wrong: Vec<String>, what: &str| {
+            assert!(wrong.iter().any(|said| said.contains(what)), "{what}: {wrong:?}");
+        };
+        found(wrong(|_, journal, _, _| drop(journal.remove(1))), "numbers have holes");
+        found(wrong(|run, _, _, _| run["seq"] = json!(2)), "the run is at seq 2");
+        found(
+            wrong(|_, _, decisions, _| decisions.clear()),
+            "decisions: 0 rows, 1 entries",
+        );
+        found(
+            wrong(|_, journal, _, _| journal[1]["kind"] = json!("gate.opened")),
+            "says that entry 2 made it",
+        );
+        found(
+            wrong(|_, _, _, timers| timers[0]["fire_at_ms"] = json!(31)),
+            "timer t fired early",
+        );
+        found(
+            wrong(|_, _, _, timers| timers[0]["state"] = json!("ARMED")),
+            "fired timers: 0 rows, 1 entries",
+        );
     }
 }

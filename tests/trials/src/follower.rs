@@ -18,6 +18,21 @@ pub struct Seen {
     pub wrong: Vec<String>,
 }
 
+impl Seen {
+    /// The next event, after the one at position `cursor`.
+    fn note(&mut self, cursor: i64, event: &pb::EventEntry) {
+        if event.global_seq <= cursor {
+            self.wrong.push(format!("position {} after {cursor}", event.global_seq));
+        }
+        let last = self.runs.entry(event.run_id.clone()).or_default();
+        if event.seq != *last + 1 {
+            self.wrong
+                .push(format!("{}: seq {} after {last}", event.run_id, event.seq));
+        }
+        *last = event.seq;
+    }
+}
+
 /// Reads `SubscribeEvents` for as long as it lives.
 pub struct Follower {
     seen: watch::Receiver<Seen>,
@@ -74,17 +89,36 @@ async fn follow(caller: &Caller, cursor: &mut i64, telling: &watch::Sender<Seen>
     };
     let mut events = answer.into_inner();
     while let Ok(Some(event)) = events.message().await {
-        telling.send_modify(|seen| {
-            if event.global_seq <= *cursor {
-                seen.wrong.push(format!("position {} after {cursor}", event.global_seq));
-            }
-            let last = seen.runs.entry(event.run_id.clone()).or_default();
-            if event.seq != *last + 1 {
-                seen.wrong
-                    .push(format!("{}: seq {} after {last}", event.run_id, event.seq));
-            }
-            *last = event.seq;
-        });
+        telling.send_modify(|seen| seen.note(*cursor, &event));
         *cursor = event.global_seq;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Events as (run, seq, position).
+    fn wrong(events: &[(&str, i64, i64)]) -> Vec<String> {
+        let (mut seen, mut cursor) = (Seen::default(), 0);
+        for (run, seq, position) in events {
+            let event = pb::EventEntry {
+                run_id: (*run).to_owned(),
+                seq: *seq,
+                global_seq: *position,
+                ..Default::default()
+            };
+            seen.note(cursor, &event);
+            cursor = *position;
+        }
+        seen.wrong
+    }
+
+    #[test]
+    fn an_event_that_is_missed_or_comes_twice_or_too_late_is_found() {
+        assert_eq!(wrong(&[("a", 1, 1), ("b", 1, 2), ("a", 2, 5)]), Vec::<String>::new());
+        assert_eq!(wrong(&[("a", 1, 1), ("a", 3, 3)]), ["a: seq 3 after 1"]);
+        assert_eq!(wrong(&[("a", 1, 1), ("a", 1, 2)]), ["a: seq 1 after 1"]);
+        assert_eq!(wrong(&[("a", 1, 4), ("b", 1, 3)]), ["position 3 after 4"]);
     }
 }

@@ -362,3 +362,23 @@ async fn race(callers: &[Caller], number: usize, keys: usize, mut rng: ChaCha8Rn
     }
     owners
 }
+
+#[test]
+fn a_decision_under_another_fence_and_an_early_take_over_are_found() {
+    use serde_json::json;
+    let attached = |seq: i64, at: i64, fence: i64| json!({"seq": seq, "kind": "run.attached", "ts_ms": at, "payload": {"fence": fence, "expires_ms": at + 100}});
+    let told = |second: serde_json::Value, sent: &str| {
+        let decided = json!({"seq": 3, "kind": "decision.recorded", "ts_ms": 300});
+        under_whose_fence(&Dump::planted([
+            ("journal", vec![attached(1, 0, 1), second, decided]),
+            ("decision", vec![json!({"seq": 3, "rationale": sent})]),
+        ]))
+    };
+    assert_eq!(told(attached(2, 100, 2), "2"), Vec::<String>::new());
+    assert_eq!(told(attached(2, 99, 2), "2"), ["entry 2: taken over at 99, before 100"]);
+    assert_eq!(told(attached(2, 100, 3), "3"), ["entry 2: fence 3 after 1"]);
+    assert_eq!(
+        told(attached(2, 100, 2), "1"),
+        ["entry 3: written under fence 1, 2 is in force"]
+    );
+}

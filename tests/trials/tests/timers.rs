@@ -129,6 +129,11 @@ async fn held(caller: &Caller, waiting: &Waiting) -> Result<bool, String> {
     let dump = Dump::of(caller, &waiting.run)
         .await
         .map_err(|status| status.to_string())?;
+    judged(&dump, waiting)
+}
+
+/// Whether it timed out, and what is wrong with that.
+fn judged(dump: &Dump, waiting: &Waiting) -> Result<bool, String> {
     let wrong = dump.contradictions();
     if !wrong.is_empty() {
         return Err(format!("{wrong:#?}"));
@@ -221,4 +226,42 @@ async fn a_timer_comes_once_though_one_of_two_servers_is_killed() {
     let store = store_of_postgres(&cluster).await;
     let server = || Server::over(&store, "timers", folder.path()).claiming_for(CLAIM_MS);
     timed("postgres", vec![server(), server()]).await;
+}
+
+#[test]
+fn a_gate_that_times_out_early_or_twice_or_not_at_all_is_found() {
+    let told = |at: &[i64], signalled: bool| {
+        let entry = |(index, kind, at): (usize, &str, i64)| serde_json::json!({"seq": index + 1, "kind": kind, "ts_ms": at, "subject": "/t"});
+        let begun = [(0, "run.begun", 1)];
+        let timeouts = at
+            .iter()
+            .enumerate()
+            .flat_map(|(n, at)| [(2 * n + 1, "gate.timed_out", *at), (2 * n + 2, "timer.fired", *at)]);
+        let journal: Vec<_> = begun.into_iter().chain(timeouts).map(entry).collect();
+        let timed_out = serde_json::json!({"resolution": {"signal": "gate.timeout"}});
+        let timer = serde_json::json!({"timer_id": "t", "state": "FIRED", "fire_at_ms": 0});
+        let dump = Dump::planted([
+            ("run", vec![serde_json::json!({"seq": journal.len()})]),
+            ("gate", vec![timed_out; at.len()]),
+            ("timer", vec![timer; at.len()]),
+            ("journal", journal),
+        ]);
+        let waiting = Waiting {
+            run: "r".into(),
+            not_before: 50,
+            signalled,
+        };
+        judged(&dump, &waiting)
+    };
+    assert_eq!(told(&[50], false), Ok(true));
+    assert_eq!(told(&[], true), Ok(false));
+    for (at, signalled, what) in [
+        (&[49][..], false, "1 ms early"),
+        (&[50, 60], false, "it timed out so"),
+        (&[], false, "it timed out so"),
+        (&[50], true, "it timed out so"),
+    ] {
+        let said = told(at, signalled).expect_err(what);
+        assert!(said.contains(what), "{said}");
+    }
 }
