@@ -256,6 +256,28 @@ impl TapeClient {
         Ok(answer.obligations.into_iter().map(Obligation::from).collect())
     }
 
+    /// Obligations of all runs that are not undone, oldest first, `limit` at most; 0 = the server's own limit. Those that are stuck
+    /// wait for a person: [`resolve_obligation`](Self::resolve_obligation).
+    ///
+    /// # Errors
+    /// UNAVAILABLE.
+    pub async fn unresolved_obligations(&self, limit: u32) -> Result<Vec<Obligation>, ClientError> {
+        let request = pb::ListUnresolvedObligationsRequest {
+            limit: i32::try_from(limit).unwrap_or(i32::MAX),
+            include_pending: true,
+            include_stuck: true,
+            include_committed_expired: true,
+            ..pb::ListUnresolvedObligationsRequest::default()
+        };
+        let answer = self
+            .tape
+            .clone()
+            .list_unresolved_obligations(request)
+            .await?
+            .into_inner();
+        Ok(answer.obligations.into_iter().map(Obligation::from).collect())
+    }
+
     /// Cancels a run. Its driver finds out at its next write; nothing is undone.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use tape_proto::ERROR_DETAIL_TRAILER;
 use tape_proto::v1 as pb;
 use tape_proto::v1::driver_answer::Answer;
 use tape_proto::v1::driver_request::Request as Asked;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::Instrument as _;
@@ -25,6 +26,8 @@ use crate::status;
 
 /// Requests of one stream that are worked on at the same time. A request has 16 MiB at most.
 const AT_ONCE: usize = 256;
+/// Bytes of them: large ones are fewer. One fits always.
+const BYTES_AT_ONCE: u32 = 64 << 20;
 /// Headers that speak of one request: on a stream they would speak of all.
 const OF_ONE_REQUEST: [&str; 3] = ["tape-fence", "tape-lease-owner", "tape-request-id"];
 const TRACE: &str = "traceparent";
@@ -50,10 +53,33 @@ impl pb::driver_server::Driver for DriverService {
         let closing = self.cx.closing.clone();
         let answers = until_unreadable(requests)
             .take_until(async move { closing.cancelled().await })
-            .map(move |request| answer(cx.clone(), metadata.clone(), request))
+            .map(|request| (request.as_ref().map_or(0, pb::DriverRequest::encoded_len), request));
+        let answers = within(BYTES_AT_ONCE, answers)
+            .map(move |(room, request)| {
+                let answered = answer(cx.clone(), metadata.clone(), request);
+                async move {
+                    let answer = answered.await;
+                    drop(room);
+                    answer
+                }
+            })
             .buffer_unordered(AT_ONCE);
         Ok(Response::new(answers.boxed()))
     }
+}
+
+/// Items of so many bytes each, with the room that they take: the next one comes when there is room for it, beside those whose
+/// room was not given back yet.
+fn within<T: Send + 'static>(
+    bytes_max: u32,
+    items: impl Stream<Item = (usize, T)> + Send + 'static,
+) -> impl Stream<Item = (Option<OwnedSemaphorePermit>, T)> + Send + 'static {
+    let room = Arc::new(Semaphore::new(bytes_max as usize));
+    items.then(move |(bytes, item)| {
+        let (room, bytes) = (room.clone(), u32::try_from(bytes).unwrap_or(u32::MAX).min(bytes_max));
+        // It is never closed.
+        async move { (room.acquire_many_owned(bytes).await.ok(), item) }
+    })
 }
 
 /// The requests, up to and with the first that cannot be read: nothing that follows can.
@@ -170,5 +196,37 @@ fn error(status: &Status) -> pb::DriverError {
         status: status.code().into(),
         message: status.message().to_owned(),
         detail: detail.and_then(|detail| pb::ErrorDetail::decode(detail).ok()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use futures_util::stream::iter;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_are_taken_as_long_as_there_is_room_for_their_bytes() {
+        let mut items = within(100, iter([(40, 'a'), (40, 'b'), (40, 'c'), (500, 'd'), (0, 'e')])).boxed();
+        let first = items.next().await.unwrap();
+        let second = items.next().await.unwrap();
+        assert_eq!((first.1, second.1), ('a', 'b'));
+        assert!(items.next().now_or_never().is_none(), "no room for a third");
+        drop(second);
+        let third = items.next().await.unwrap();
+        assert_eq!(third.1, 'c');
+        drop(third);
+        // One that is larger than all there is has it for itself.
+        assert!(items.next().now_or_never().is_none());
+        drop(first);
+        let large = items.next().await.unwrap();
+        assert_eq!(large.1, 'd');
+        assert_eq!(
+            items.next().await.map(|(_, item)| item),
+            Some('e'),
+            "nothing takes no room"
+        );
+        drop(large);
     }
 }

@@ -38,9 +38,10 @@ impl RemoteTape {
                 () = shutdown.cancelled() => {}
                 () = tokio::time::sleep(GATHER) => {}
             }
-            lost = self.tell(gathered(lines, &mut heard, lost)).await;
+            let lines = gathered(lines, &mut heard, &mut lost);
+            lost += self.tell(lines).await;
         }
-        let last = gathered(Vec::new(), &mut heard, lost);
+        let last = gathered(Vec::new(), &mut heard, &mut lost);
         if !last.is_empty() {
             tokio::time::timeout(LAST_WORDS_MAX, self.tell(last)).await.ok();
         }
@@ -71,17 +72,17 @@ impl RemoteTape {
     }
 }
 
-/// `lines`, and what was heard since; the first of them says how many were lost before it.
-fn gathered(mut lines: Vec<Overheard>, heard: &mut Receiver<Overheard>, mut lost: u64) -> Vec<Overheard> {
+/// `lines`, and what was heard since; the first of them says how many were lost before it. Without one, `lost` goes on counting.
+fn gathered(mut lines: Vec<Overheard>, heard: &mut Receiver<Overheard>, lost: &mut u64) -> Vec<Overheard> {
     while lines.len() < LINES_MAX {
         match heard.try_recv() {
             Ok(line) => lines.push(line),
-            Err(TryRecvError::Lagged(missed)) => lost += missed,
+            Err(TryRecvError::Lagged(missed)) => *lost += missed,
             Err(TryRecvError::Empty | TryRecvError::Closed) => break,
         }
     }
     if let Some(first) = lines.first_mut() {
-        first.line.lost += lost;
+        first.line.lost += std::mem::take(lost);
     }
     lines
 }
@@ -135,11 +136,20 @@ mod tests {
             })
             .unwrap();
         }
-        let lines = gathered(Vec::new(), &mut heard, 3);
+        let mut lost = 3;
+        let lines = gathered(Vec::new(), &mut heard, &mut lost);
+        assert_eq!(lost, 0, "it is told");
         let told: Vec<(&str, u64)> = lines
             .iter()
             .map(|heard| (heard.line.message.as_str(), heard.line.lost))
             .collect();
         assert_eq!(told, [("c", 5), ("d", 0)]);
+
+        // Nothing to tell it with: it is told with the next line.
+        lost = 7;
+        assert!(gathered(Vec::new(), &mut heard, &mut lost).is_empty());
+        say.send(Overheard::default()).unwrap();
+        let lines = gathered(Vec::new(), &mut heard, &mut lost);
+        assert_eq!((lines[0].line.lost, lost), (7, 0));
     }
 }
