@@ -135,6 +135,27 @@ impl Service {
         self.process.id()
     }
 
+    /// SIGSTOP: it stands still when this returns.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn stand_still(&self) {
+        let pid = i32::try_from(self.process.id()).expect("a process id");
+        kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("it is there");
+        // Its threads stop one after the other: each of them is looked at.
+        let running = || {
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("it is there");
+            threads.flatten().any(|thread| {
+                let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+                state.is_some_and(|state| state != 'T')
+            })
+        };
+        while running() {
+            std::thread::yield_now();
+        }
+    }
+
     /// SIGCONT: a process that was stopped goes on.
     ///
     /// # Panics

@@ -203,6 +203,54 @@ async fn a_reactor_killed_after_the_mark_never_wires_twice() {
     assert!(another.stop(), "{}", another.said());
 }
 
+/// It is caught after it claimed an effect and before anything left. While it stands still its claim runs out, and somebody else settles
+/// the effect: what the other one found in the bank's books stays so.
+#[tokio::test]
+async fn a_reactor_that_stood_still_until_its_claim_ran_out_sends_nothing() {
+    let stage = Stage::set();
+    let mut client = stage.client().await;
+    let mut asleep = stage.reactor(&["outbox"]);
+    let mut caught = None;
+    for number in 0..200 {
+        let invoice = format!("inv-{number}");
+        let wire = stage.wire(&mut client, &invoice).await;
+        let deadline = Deadline::start();
+        while effect(&mut client, &wire).await.attempts.is_empty() {
+            assert!(!deadline.is_over(), "{}", asleep.said());
+        }
+        asleep.stand_still();
+        let found = effect(&mut client, &wire).await;
+        // Not marked yet: whatever it has asked the server for, it has not been answered.
+        if found.status() == pb::EffectStatus::Pending && found.attempts[0].sent_at_ms == 0 {
+            caught = Some((wire, invoice));
+            break;
+        }
+        asleep.go_on();
+        until_settled(&mut client, &wire, || asleep.said()).await;
+    }
+    let (wire, invoice) = caught.expect("once in two hundred times it is caught in between");
+    let booked = || {
+        let wires = stage.bank.wires();
+        wires
+            .iter()
+            .filter(|wire| wire["reference"] == invoice.as_str())
+            .count()
+    };
+    assert_eq!(booked(), 0);
+
+    let mut awake = stage.reactor(&["outbox", "reconciler"]);
+    let settled = until_settled(&mut client, &wire, || awake.said()).await;
+    let there = usize::from(settled.status() == pb::EffectStatus::Confirmed);
+    assert_eq!(booked(), there, "{settled:?}");
+
+    asleep.go_on();
+    // It finishes what it has in hand.
+    assert!(asleep.stop(), "{}", asleep.said());
+    assert_eq!(booked(), there, "{settled:?}\n{}", asleep.said());
+    assert_eq!(effect(&mut client, &wire).await, settled);
+    assert!(awake.stop(), "{}", awake.said());
+}
+
 #[tokio::test]
 async fn two_reactors_share_the_work() {
     const WIRES: usize = 60;
