@@ -60,6 +60,9 @@ pub struct Called<T> {
 pub struct ConnectorInfo {
     pub name: String,
     pub tenant: String,
+    /// The app that it serves alone, in whose processes it lives. None: a component, for all apps of its tenant.
+    #[serde(default)]
+    pub app: Option<String>,
     pub version: String,
     pub digest: String,
     pub description: Description,
@@ -85,8 +88,14 @@ pub trait Connectors: Send + Sync {
         Vec::new()
     }
 
-    /// The active version's description; None if there is no such connector.
-    fn describe(&self, tenant: &str, name: &str) -> Option<Description>;
+    /// The active version's description; None if there is no such connector for effects of `app`.
+    fn describe(&self, tenant: &str, app: &str, name: &str) -> Option<Description>;
+
+    /// Waits until the list may be another than it was. A hint that may get lost: whoever waits looks now and then. Never ends where
+    /// nobody can tell.
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
 
     /// Does it, at most once. `mark` is called before anything that could change the upstream leaves.
     ///

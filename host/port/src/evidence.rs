@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     pub exchanges: Vec<Exchange>,
+    /// The worker that was asked, where the connector lives in its process: nobody saw what left there, and what it answered is its
+    /// word alone. None: all that left is in `exchanges`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen_in_worker: Option<String>,
 }
 
 /// One request and what became of it. Bodies are not kept, and no field holds a secret's value.
@@ -103,7 +107,11 @@ mod tests {
             .iter()
             .map(|&(unsafe_method, progress)| exchange(unsafe_method, progress))
             .collect();
-        Evidence { exchanges }.furthest()
+        let evidence = Evidence {
+            exchanges,
+            ..Evidence::default()
+        };
+        evidence.furthest()
     }
 
     #[test]
@@ -139,6 +147,7 @@ mod tests {
     fn evidence_survives_its_encoding() {
         let evidence = Evidence {
             exchanges: vec![exchange(true, Progress::Sent)],
+            ..Evidence::default()
         };
         let text = serde_json::to_string(&evidence).unwrap();
         assert!(text.contains(r#""progress":"sent""#), "{text}");

@@ -16,7 +16,7 @@ impl Connectors for NoConnectors {
         Vec::new()
     }
 
-    fn describe(&self, _: &str, _: &str) -> Option<Description> {
+    fn describe(&self, _: &str, _: &str, _: &str) -> Option<Description> {
         None
     }
 

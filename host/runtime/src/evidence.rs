@@ -88,6 +88,7 @@ impl Recorder {
         record.sealed = true;
         Evidence {
             exchanges: record.exchanges.clone(),
+            unseen_in_worker: None,
         }
     }
 

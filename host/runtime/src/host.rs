@@ -211,7 +211,7 @@ impl Connectors for Host {
         self.shared.registry.states()
     }
 
-    fn describe(&self, tenant: &str, name: &str) -> Option<Description> {
+    fn describe(&self, tenant: &str, _app: &str, name: &str) -> Option<Description> {
         self.shared.registry.describe(tenant, name)
     }
 

@@ -286,6 +286,7 @@ impl Loaded {
         ConnectorInfo {
             name: self.name.to_string(),
             tenant: self.tenant.to_string(),
+            app: None,
             version: self.version.to_string(),
             digest: self.digest.clone(),
             description: self.description.clone(),

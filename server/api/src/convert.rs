@@ -1,7 +1,6 @@
 //! Domain <-> wire, once, here. Nothing is decided.
 
 pub(crate) mod budget;
-pub(crate) mod calls;
 pub(crate) mod connector;
 pub(crate) mod decision;
 pub(crate) mod effect;

@@ -8,8 +8,9 @@ use futures_util::stream::{self, Stream, StreamExt};
 use tape_connector_port::Line;
 use tape_core::{DueKind, RunId};
 use tape_engine::{EventFeed, RunFeed, ValueFeed};
-use tape_port::Workers;
+use tape_port::{LivingConnectors as _, Workers};
 use tape_proto::v1 as pb;
+use tape_wire::calls;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -86,11 +87,11 @@ pub(crate) fn wakes(
     hub: Arc<WorkerHub>,
     closing: CancellationToken,
 ) -> Answers<pb::Wake> {
-    let attached = hub.attachments();
-    let wakes = stream::unfold(Some((due, connectors, attached, true)), move |state| {
+    let (attached, roster) = (hub.attachments(), hub.watch_roster());
+    let wakes = stream::unfold(Some((due, connectors, attached, roster, true)), move |state| {
         let (hub, closing) = (hub.clone(), closing.clone());
         async move {
-            let (mut due, mut connectors, mut attached, first) = state?;
+            let (mut due, mut connectors, mut attached, mut roster, first) = state?;
             let (mut woken, mut came, mut changed) = (None, first, first);
             if !first {
                 let any = select_all(due.iter_mut().map(|(_, times)| Box::pin(times.changed())));
@@ -100,12 +101,16 @@ pub(crate) fn wakes(
                     (_, index, _) = any => woken = Some(index),
                     _ = attached.changed() => came = true,
                     _ = connectors.changed() => changed = true,
+                    _ = roster.changed() => {}
                 }
             }
+            // Before they are read: who comes meanwhile is told of once more.
+            roster.mark_unchanged();
             let mut wake = pb::Wake {
                 kinds: Vec::new(),
                 attached: came || attached.has_changed().unwrap_or_default(),
                 apps: Workers::apps(&*hub),
+                worker_connectors: hub.living().iter().map(calls::living).collect(),
                 connectors: changed || connectors.has_changed().unwrap_or_default(),
             };
             attached.mark_unchanged();
@@ -116,7 +121,7 @@ pub(crate) fn wakes(
                     times.mark_unchanged();
                 }
             }
-            Some((Ok(wake), Some((due, connectors, attached, false))))
+            Some((Ok(wake), Some((due, connectors, attached, roster, false))))
         }
     });
     wakes.boxed()

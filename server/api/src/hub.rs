@@ -11,6 +11,7 @@
 
 mod attachment;
 mod call;
+mod living;
 mod worker;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use attachment::attach;
+pub(crate) use living::ConnectorCall;
 pub(crate) use worker::Answer;
 use worker::Worker;
 
@@ -83,6 +85,8 @@ pub struct WorkerHub {
     workers: Mutex<HashMap<String, Arc<Worker>>>,
     /// How many times a worker has attached.
     attachments: watch::Sender<u64>,
+    /// How many times a worker has attached or gone.
+    roster: watch::Sender<u64>,
     /// A worker has gone.
     left: Notify,
     calls: AtomicU64,
@@ -109,6 +113,7 @@ impl WorkerHub {
             config,
             workers: Mutex::default(),
             attachments: watch::Sender::new(0),
+            roster: watch::Sender::new(0),
             left: Notify::new(),
             calls: AtomicU64::new(0),
             turns: AtomicUsize::new(0),
@@ -155,6 +160,11 @@ impl WorkerHub {
         self.closing.cancel();
         self.streams.close();
         self.streams.wait().await;
+    }
+
+    /// Changes whenever a worker attaches or leaves, from now on.
+    pub(crate) fn watch_roster(&self) -> watch::Receiver<u64> {
+        self.roster.subscribe()
     }
 
     async fn empty(&self) {

@@ -56,9 +56,12 @@ impl Remotes {
         all
     }
 
-    /// Whether one of them dispatches through a connector.
-    pub(crate) fn serve(&self, tenant: &str, connector: &str, now: Time) -> bool {
-        let serves = |served: &[Served]| served.iter().any(|one| one.tenant == tenant && one.name == connector);
+    /// Whether one of them dispatches through a connector for an app.
+    pub(crate) fn serve(&self, tenant: &str, app: &str, connector: &str, now: Time) -> bool {
+        let it = |one: &Served| {
+            one.tenant == tenant && one.name == connector && one.app.as_deref().is_none_or(|its| its == app)
+        };
+        let serves = |served: &[Served]| served.iter().any(it);
         self.of(DueKind::Outbox, now)
             .iter()
             .any(|one| one.served.as_deref().is_none_or(serves))

@@ -289,7 +289,7 @@ pub const ALL: &[Explanation] = &[
         "TAPE-E007",
         "no connector of that name is loaded, and the server is strict",
         "tape.connectors does not have the name; the error names the nearest one.",
-        "Correct the name, add the connector to tape.yaml, or set tape.connectors.strict: false if a dispatcher outside serves it.",
+        "Correct the name, or add the connector to tape.yaml; name it under tape.connectors.in_workers if it lives in the agent's process; or set tape.connectors.strict: false if a dispatcher outside serves it.",
     ),
     about(
         "TAPE-E008",

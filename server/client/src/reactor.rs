@@ -18,6 +18,7 @@
 
 mod convert;
 mod deployments;
+mod living;
 mod relay;
 mod tape;
 mod watch;
@@ -30,7 +31,7 @@ use std::time::Duration;
 use prost::Message as _;
 use tape_core::refusal::Status as Refused;
 use tape_core::{DueKind, Time};
-use tape_port::TapeError;
+use tape_port::{Living, TapeError};
 use tape_proto::ERROR_DETAIL_TRAILER;
 use tape_proto::v1::ErrorDetail;
 use tape_proto::v1::connectors_client::ConnectorsClient;
@@ -75,6 +76,8 @@ pub struct RemoteTape {
     /// How many times the server said that a worker had attached.
     attachments: Sender<u64>,
     apps: Mutex<Vec<String>>,
+    /// The connectors that live in workers, as the server said last; none while it cannot be heard.
+    living: Sender<Vec<Living>>,
 }
 
 /// The server's clock, as it was when the server last told it.
@@ -105,6 +108,7 @@ impl RemoteTape {
             woken: DueKind::ALL.into_iter().map(|kind| (kind, Notify::new())).collect(),
             attachments: Sender::new(0),
             apps: Mutex::default(),
+            living: Sender::default(),
         })
     }
 

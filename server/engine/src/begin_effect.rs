@@ -34,8 +34,8 @@ impl Engine {
             // A business key without a connector is refused; there is nothing to reserve.
             return self.begun(&command, trace).await;
         }
-        let tenant = self.tenant(&command.run).await?;
-        command.known = self.known(&tenant, &command.connector);
+        let (tenant, app) = self.tenant_and_app(&command.run).await?;
+        command.known = self.known(&tenant, &app, &command.connector);
         if command.business_key.is_empty() {
             return self.begun(&command, trace).await;
         }
@@ -129,8 +129,8 @@ impl Engine {
     }
 
     /// What is known here about a connector.
-    fn known(&self, tenant: &str, connector: &str) -> Known {
-        let description = self.connectors.describe(tenant, connector);
+    fn known(&self, tenant: &str, app: &str, connector: &str) -> Known {
+        let description = self.connectors.describe(tenant, app, connector);
         let nearest = || {
             let loaded = self.connectors.list();
             let best = loaded.into_iter().max_by(|a, b| {
@@ -143,7 +143,8 @@ impl Engine {
             observes: description
                 .as_ref()
                 .is_some_and(|d| d.supports.observe || d.supports.status_check),
-            strict: self.config.strict_connectors,
+            strict: self.config.strict_connectors
+                && !self.config.connectors_in_workers.iter().any(|name| name == connector),
             nearest: if description.is_none() { nearest() } else { None },
             reservation: 0,
         }

@@ -25,6 +25,8 @@ const IN_DOUBT_MAX: u32 = 3;
 pub struct EngineConfig {
     /// Refuse effects whose connector is not loaded.
     pub strict_connectors: bool,
+    /// Connectors that live in workers' processes: they are known also while no worker that has them is attached.
+    pub connectors_in_workers: Vec<String>,
 }
 
 /// Decides and commits; wakes whoever waits for it.
@@ -160,11 +162,16 @@ impl Engine {
 
     /// The tenant of a run: from the desk if it is known there, for it never changes.
     pub(crate) async fn tenant(&self, run: &RunId) -> Result<String, TapeError> {
+        self.tenant_and_app(run).await.map(|(tenant, _)| tenant)
+    }
+
+    /// Whose a run is, and of which app.
+    pub(crate) async fn tenant_and_app(&self, run: &RunId) -> Result<(String, String), TapeError> {
         let entity = EntityId::run(run);
         let mut desk = self.desks.turn(&entity).await;
         let snapshot = self.current(&mut desk, &entity, &Reads::default()).await?;
         match snapshot.rows.get(&RowKey::Head) {
-            Some(Row::Run(run)) => Ok(run.identity.tenant.clone()),
+            Some(Row::Run(run)) => Ok((run.identity.tenant.clone(), run.identity.app.clone())),
             _ => Err(not_found("TAPE-R001", "run", run.as_str()).into()),
         }
     }

@@ -1,5 +1,7 @@
 //! Reading without deciding: runs, effects, decisions, listings, counts.
 
+use std::collections::{BTreeMap, HashSet};
+
 use tape_core::budget::Budget;
 use tape_core::command::Reads;
 use tape_core::decision::Decision;
@@ -238,15 +240,47 @@ impl Engine {
     /// # Errors
     /// [`TapeError::Unavailable`].
     pub async fn due_work(&self, work: &DueWork) -> Result<Vec<DueItem>, TapeError> {
+        let Some(served) = &work.served else {
+            return self.due_by(work, work.apps.clone(), None).await;
+        };
+        let mut by_app = BTreeMap::<Option<&String>, Vec<String>>::from([(None, Vec::new())]);
+        for one in served {
+            let by = waits_for(&one.tenant, &one.name);
+            by_app.entry(one.app.as_ref()).or_default().push(by);
+        }
+        let looks = by_app.len();
+        let mut items = Vec::new();
+        for (app, by) in by_app {
+            let apps = match app {
+                None => work.apps.clone(),
+                Some(app) if work.apps.as_ref().is_none_or(|apps| apps.contains(app)) => Some(vec![app.clone()]),
+                Some(_) => continue,
+            };
+            items.extend(self.due_by(work, apps, Some(by)).await?);
+        }
+        if looks > 1 {
+            // What anybody can do was found by each look.
+            let mut seen = HashSet::new();
+            items.retain(|item| seen.insert((item.run.clone(), item.key.clone())));
+            items.sort_by_key(|item| item.at);
+            items.truncate(usize::try_from(work.limit).unwrap_or(usize::MAX));
+        }
+        Ok(items)
+    }
+
+    /// The same of `apps`, and only what waits for one of `by` or for nobody.
+    async fn due_by(
+        &self,
+        work: &DueWork,
+        apps: Option<Vec<String>>,
+        by: Option<Vec<String>>,
+    ) -> Result<Vec<DueItem>, TapeError> {
         let query = DueQuery {
             kind: work.kind,
             until: self.now().after(work.ahead_ms),
             tenants: work.tenants.clone(),
-            apps: work.apps.clone(),
-            by: work
-                .served
-                .as_ref()
-                .map(|served| served.iter().map(|one| waits_for(&one.tenant, &one.name)).collect()),
+            apps,
+            by,
             limit: work.limit,
         };
         let rows = self.store.due(&query).await.map_err(store_error)?;

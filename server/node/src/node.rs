@@ -7,8 +7,8 @@ use std::time::Duration;
 use tape_api::{ServerInfo, Services, WorkerHub};
 use tape_connector_port::Connectors;
 use tape_engine::{Engine, EngineConfig, Retention};
-use tape_port::{Clock as _, ConnectorHost as _, TapeError};
-use tape_reactors::ReportBoard;
+use tape_port::{Clock as _, ConnectorHost as _, LivingConnectors, TapeError};
+use tape_reactors::{Everywhere, ReportBoard};
 use tape_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -107,21 +107,30 @@ impl Node {
         let host = connectors::host(config.project.as_ref(), config.connector_cache.clone())?;
         let secrets = ProcessSecrets::read(config.project.as_ref())?;
         let declared = connectors::declared(config.project.as_ref(), &host, &secrets).await?;
-        let connectors: Arc<dyn Connectors> = Arc::new(host.clone());
+        let everywhere = Arc::new(Everywhere::new(Arc::new(host.clone())));
+        let connectors: Arc<dyn Connectors> = everywhere.clone();
         lanes::show(&connectors);
-        let strict_connectors = config.project.as_ref().is_some_and(|project| project.strict_connectors);
+        let project = config.project.as_ref();
+        let engine_config = EngineConfig {
+            strict_connectors: project.is_some_and(|project| project.strict_connectors),
+            connectors_in_workers: project
+                .map(|project| project.connectors_in_workers.clone())
+                .unwrap_or_default(),
+        };
         let engine = Arc::new(Engine::new(
             store.clone(),
             Arc::new(SystemClock),
             Arc::new(SystemLuck),
             connectors.clone(),
-            EngineConfig { strict_connectors },
+            engine_config,
         ));
         let follower = Arc::new(Follower::new(engine.clone(), host, secrets));
         follower.declare(&declared).await.map_err(|error| undeclared(&error))?;
         // Calls begin with what is deployed, and not with nothing.
         follower.catch_up().await;
         let hub = Arc::new(WorkerHub::new(engine.clone()));
+        let workers: Arc<dyn LivingConnectors> = hub.clone();
+        everywhere.join(&workers);
         let board = Arc::new(ReportBoard::new());
         let info = ServerInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),

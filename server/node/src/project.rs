@@ -53,6 +53,8 @@ pub struct Project {
     pub connectors: BTreeMap<String, Connector>,
     /// `tape.connectors.strict`: an effect through a connector that is not among them is refused. On unless it says no.
     pub strict_connectors: bool,
+    /// `tape.connectors.in_workers`: those that live in agents' processes, known also while none of these is attached.
+    pub connectors_in_workers: Vec<String>,
     /// `tape.connectors.signing_keys` and `require_signature`: whose word on a component counts, and whether one is needed.
     pub trust: tape_host::Trust,
     /// `tape.connectors.plain_http`: registries of artifacts (`HOST[:PORT]`) that are spoken to without TLS.
@@ -185,6 +187,7 @@ impl Project {
             reactors: reactors(&tape)?,
             connectors: connectors.by_name,
             strict_connectors: connectors.strict,
+            connectors_in_workers: connectors.in_workers,
             trust: connectors.trust,
             plain_http: connectors.plain_http,
             retention: retention::read(&tape)?,

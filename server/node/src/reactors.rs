@@ -11,9 +11,10 @@ use std::time::Duration;
 use tape_client::{RemoteConfig, RemoteTape};
 use tape_connector_port::Connectors;
 use tape_core::DueKind;
-use tape_port::{Luck as _, Tape, Workers};
+use tape_port::{LivingConnectors, Luck as _, Tape, Workers};
 use tape_reactors::{
-    Compensation, Driver, Identity, Outbox, Reactor, Reconciler, Recovery, ReportBoard, TIMER_LEAD_MS, Timers,
+    Compensation, Driver, Everywhere, Identity, Outbox, Reactor, Reconciler, Recovery, ReportBoard, TIMER_LEAD_MS,
+    Timers,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -58,7 +59,8 @@ pub async fn run_reactors(config: ReactorNodeConfig, shutdown: CancellationToken
     let host = connectors::host(config.project.as_ref(), config.connector_cache.clone())?;
     let secrets = ProcessSecrets::read(config.project.as_ref())?;
     let declared = connectors::declared(config.project.as_ref(), &host, &secrets).await?;
-    let connectors: Arc<dyn Connectors> = Arc::new(host.clone());
+    let everywhere = Arc::new(Everywhere::new(Arc::new(host.clone())));
+    let connectors: Arc<dyn Connectors> = everywhere.clone();
     lanes::show(&connectors);
     let reactor_id = format!("reactor-{}", SystemLuck.fresh());
     let remote = RemoteConfig {
@@ -68,6 +70,8 @@ pub async fn run_reactors(config: ReactorNodeConfig, shutdown: CancellationToken
         apps: config.apps,
     };
     let remote = Arc::new(RemoteTape::new(remote).map_err(|error| NodeError::Config(error.to_string()))?);
+    let workers: Arc<dyn LivingConnectors> = remote.clone();
+    everywhere.join(&workers);
     let heard = host.overhear();
     let follower = Arc::new(Follower::new(remote.clone(), host, secrets));
     let board = Arc::new(ReportBoard::new());

@@ -17,4 +17,4 @@ pub use error::TapeError;
 pub use reports::{ReactorReport, Reports};
 pub use tape::{ClaimCompensation, DueItem, DueWork, Served, Tape};
 pub use task::{CheckTask, CompensationTask, DispatchTask, RecoveryTask, TimerTask};
-pub use workers::{WorkerError, Workers};
+pub use workers::{Living, LivingConnectors, Told, WorkerError, Workers};

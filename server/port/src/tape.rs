@@ -35,6 +35,8 @@ pub struct Served {
     pub tenant: String,
     /// Its name there.
     pub name: String,
+    /// Only for effects of this app, in whose workers it lives; none = for all apps.
+    pub app: Option<String>,
 }
 
 impl DueWork {

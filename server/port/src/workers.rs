@@ -1,7 +1,10 @@
 //! What a reactor may ask of an app's workers: the processes in which agents and their functions live.
 
 use async_trait::async_trait;
-use tape_connector_port::{CompensateAnswer, EffectCall, ObligationCall, StatusAnswer};
+use tape_connector_port::{
+    CompensateAnswer, DispatchAnswer, EffectCall, ObligationCall, ObserveAnswer, StatusAnswer, Supports,
+};
+use tape_core::Time;
 use tokio::sync::watch;
 
 use crate::task::{RecoveryTask, TimerTask};
@@ -62,4 +65,69 @@ pub trait Workers: Send + Sync {
 
     /// Tells the app that one of its timers fired. `Ok` means that it was acted on.
     async fn timer(&self, tenant: &str, app: &str, timer: &TimerTask) -> Result<(), WorkerError>;
+}
+
+/// A connector that lives in the processes of an app's workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Living {
+    /// The workers' tenant.
+    pub tenant: String,
+    /// Their app: the connector serves the effects of this app alone.
+    pub app: String,
+    /// What runs call it.
+    pub name: String,
+    /// What at least one of the workers can be asked beside `dispatch`.
+    pub supports: Supports,
+}
+
+/// What a connector in a worker's process said, and in which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told<A> {
+    /// The worker.
+    pub worker: String,
+    /// Its answer: a claim that nobody has seen anything of.
+    pub answer: A,
+}
+
+/// The connectors that live in attached workers.
+///
+/// Whoever is asked about an effect is a worker of the effect's tenant and app. One that says no before it did anything is passed
+/// over for the next that has the connector. [`WorkerError::Lost`] alone means that somebody was asked and may have done it.
+#[async_trait]
+pub trait LivingConnectors: Send + Sync {
+    /// Those that are there, each once, by tenant, app and name.
+    fn living(&self) -> Vec<Living>;
+
+    /// Waits until another worker is attached, or one has left. A hint that may get lost.
+    async fn living_changed(&self);
+
+    /// The server's clock, or a little before it.
+    fn clock(&self) -> Time;
+
+    /// Carry it out. After `begin_by` nobody begins with it any more.
+    async fn dispatch(
+        &self,
+        connector: &str,
+        effect: &EffectCall,
+        begin_by: Time,
+    ) -> Result<Told<DispatchAnswer>, WorkerError>;
+
+    /// What do your upstream's books say?
+    async fn observe(&self, connector: &str, effect: &EffectCall) -> Result<Told<ObserveAnswer>, WorkerError>;
+
+    /// Did this very request commit?
+    async fn status_check(
+        &self,
+        connector: &str,
+        effect: &EffectCall,
+        reference: &str,
+    ) -> Result<Told<StatusAnswer>, WorkerError>;
+
+    /// Undo it. After `begin_by` nobody begins with it any more.
+    async fn compensate(
+        &self,
+        connector: &str,
+        obligation: &ObligationCall,
+        begin_by: Time,
+    ) -> Result<Told<CompensateAnswer>, WorkerError>;
 }

@@ -9,6 +9,7 @@
 
 mod compensation;
 mod driver;
+mod everywhere;
 mod holding;
 mod measure;
 mod newcomers;
@@ -22,6 +23,7 @@ mod trace;
 
 pub use compensation::Compensation;
 pub use driver::{Driver, DriverConfig};
+pub use everywhere::{Everywhere, IN_PROCESS};
 pub use newcomers::Newcomers;
 pub use outbox::Outbox;
 pub use reactor::{Identity, Reactor, pass};

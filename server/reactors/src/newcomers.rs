@@ -52,7 +52,7 @@ impl Newcomers {
         let mut seen = self.seen().clone();
         if seen.changed().await.is_err() {
             // Whoever hears of workers is gone: none comes any more.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

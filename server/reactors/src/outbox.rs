@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tape_connector_port::{Called, ConnectorError, Connectors, Mark, MarkRefused, Outcome as Verdict, Sender};
+use tape_connector_port::{
+    Called, ConnectorError, ConnectorInfo, Connectors, Mark, MarkRefused, Outcome as Verdict, Sender,
+};
 use tape_core::command::dispatch::{ClaimDispatch, MarkSent, Outcome, RenewDispatch, SettleDispatch};
 use tape_core::{DueKind, RowKey};
 use tape_port::{DispatchTask, DueItem, DueWork, Tape, TapeError};
@@ -62,7 +64,7 @@ impl Reactor for Outbox {
             ttl_ms: self.identity.claim_ms,
             two_phase: true,
             // The others are left to whoever serves them.
-            connectors: Some(self.served(&item.tenant)),
+            connectors: Some(self.served(item)),
         };
         let holding = Holding::since(Instant::now(), self.identity.claim_ttl());
         match self.tape.claim_dispatch(claim).await? {
@@ -79,13 +81,13 @@ impl Reactor for Outbox {
 }
 
 impl Outbox {
-    /// The connectors that can be called here for a tenant.
-    fn served(&self, tenant: &str) -> Vec<String> {
+    /// The connectors that can be called here for the tenant and the app of what is due.
+    fn served(&self, item: &DueItem) -> Vec<String> {
+        let its = |connector: &ConnectorInfo| {
+            connector.tenant == item.tenant && connector.app.as_ref().is_none_or(|app| *app == item.app)
+        };
         let loaded = self.connectors.list().into_iter();
-        loaded
-            .filter(|connector| connector.tenant == tenant)
-            .map(|connector| connector.name)
-            .collect()
+        loaded.filter(its).map(|connector| connector.name).collect()
     }
 
     async fn dispatch(&self, task: &DispatchTask, holding: &Holding) -> Result<(), TapeError> {

@@ -76,17 +76,21 @@ pub(crate) fn served(connectors: &dyn Connectors) -> Vec<Served> {
     let served = loaded.filter(|connector| !rests(connector)).map(|connector| Served {
         tenant: connector.tenant,
         name: connector.name,
+        app: connector.app,
     });
     served.collect()
 }
 
-/// How often the connectors are looked at: what waits for a new one waits no longer than this.
+/// How often the connectors are looked at: what waits for a new one waits no longer than this, however it comes.
 const CONNECTORS_LOOK: Duration = Duration::from_millis(500);
 
 /// Waits until other connectors can be called here than those that were looked for: one that came meanwhile ends it at once.
 pub(crate) async fn loaded_anew(connectors: &dyn Connectors, looked: &DueWork) {
     while looked.served.as_ref() == Some(&served(connectors)) {
-        tokio::time::sleep(CONNECTORS_LOOK).await;
+        tokio::select! {
+            () = connectors.changed() => {}
+            () = tokio::time::sleep(CONNECTORS_LOOK) => {}
+        }
     }
 }
 
@@ -130,6 +134,7 @@ mod tests {
             served: Some(vec![Served {
                 tenant: String::new(),
                 name: "bank".into(),
+                app: None,
             }]),
             ..DueWork::all(DueKind::Outbox, 1)
         };

@@ -183,5 +183,5 @@ async fn the_host_as_it_is_runs_the_first_version_and_refuses_a_later_one_by_nam
         text.contains("built against tape:connector@1.1.0") && text.contains("speaks 1.0.0"),
         "{text}"
     );
-    assert!(host.describe(TENANT, "minor").is_none());
+    assert!(host.describe(TENANT, "app", "minor").is_none());
 }

@@ -51,7 +51,7 @@ async fn what_is_accepted_is_listed_with_what_it_says_of_itself() {
         (info.tenant.as_str(), info.name.as_str(), info.version.as_str()),
         (TENANT, BANK, "1.0.0")
     );
-    let description = host.describe(TENANT, BANK).unwrap();
+    let description = host.describe(TENANT, "app", BANK).unwrap();
     assert_eq!(
         description.operation("wire").unwrap().semantics,
         Semantics::NonIdempotent

@@ -168,6 +168,7 @@ impl Connectors for BankConnector {
         vec![ConnectorInfo {
             name: "bank".into(),
             tenant: String::new(),
+            app: None,
             version: "1".into(),
             digest: String::new(),
             description: description(),
@@ -177,7 +178,7 @@ impl Connectors for BankConnector {
         }]
     }
 
-    fn describe(&self, _tenant: &str, name: &str) -> Option<Description> {
+    fn describe(&self, _tenant: &str, _app: &str, name: &str) -> Option<Description> {
         (name == "bank").then(description)
     }
 

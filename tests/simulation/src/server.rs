@@ -63,6 +63,7 @@ impl Server {
         });
         let config = EngineConfig {
             strict_connectors: true,
+            ..EngineConfig::default()
         };
         let engine = Arc::new(Engine::new(
             Arc::new(faulty),

@@ -6,6 +6,7 @@ the journal ends. Start with `tape.adk.durable_app`, `@tape.effect` and `@tape.o
 
 from tape.budget import Budget, BudgetExceeded
 from tape.client import TapeClient
+from tape.connectors import Connector, Rejected, connector
 from tape.context import (
     business_key,
     external_ref,
@@ -83,6 +84,7 @@ __all__ = [
     "Committed",
     "Compensation",
     "Conflict",
+    "Connector",
     "Divergence",
     "EffectInfo",
     "Exhausted",
@@ -99,6 +101,7 @@ __all__ = [
     "NotFound",
     "NotGranted",
     "PubSubSink",
+    "Rejected",
     "Retry",
     "RunCancelled",
     "RunEvent",
@@ -117,6 +120,7 @@ __all__ = [
     "cancel_run",
     "cancel_timer",
     "compensate_run",
+    "connector",
     "delete_value",
     "effect",
     "external_ref",

@@ -21,11 +21,12 @@ _timer_handlers: dict[str, Callable[..., Any]] = {}
 
 @dataclass(frozen=True)
 class EffectInfo:
-    """One effect, as a status check or a compensation is told of it.
+    """One effect, as a connector, a status check or a compensation is told of it.
 
     `payload` is what the tool asked for, `response` what the upstream answered (compensations only), both decoded from
     JSON. `idempotency_key` is the effect's for a status check, and `compensate:<effect's key>` for a compensation: the
-    same on every attempt. `attempt` counts from 1.
+    same on every attempt. `attempt` counts from 1. `deadline_ms` (unix milliseconds, 0 = none) is when its answer is no
+    longer wanted; `idempotent` says that repeating it is harmless.
     """
 
     run_id: str
@@ -40,6 +41,12 @@ class EffectInfo:
     kind: str = ""
     compensation: Any = None
     effect_key: str = ""
+    tenant_id: str = ""
+    app_name: str = ""
+    decision_index: int = 0
+    deadline_ms: int = 0
+    trace_parent: str = ""
+    idempotent: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 //! Deployed connectors. What they may do is the host's own document inside, and a message on the wire.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tape_connector_port::{ConnectorState, EffectCall, Line};
 use tape_core::connector::{Connector, ConnectorVersion, Deployed};
 use tape_core::{Entry, Refusal};
 use tape_proto::v1 as pb;
+use tape_wire::{calls, grants::limits_named};
 
 use super::signed;
 
@@ -123,41 +124,8 @@ pub(crate) fn reported(line: pb::ConnectorLine, reactor: &str) -> Line {
 /// # Errors
 /// INVALID_ARGUMENT for a number that cannot be.
 pub(crate) fn documents(grants: &pb::ConnectorGrants) -> Result<(String, String), Refusal> {
-    let host = |host: &pb::HostGrant| {
-        let scheme = if host.scheme.is_empty() { "https" } else { &host.scheme };
-        let port = if host.port == 0 {
-            String::new()
-        } else {
-            format!(":{}", host.port)
-        };
-        json!({
-            "host": format!("{scheme}://{}{port}", host.host),
-            "methods": host.methods,
-            "private": host.private_addresses,
-            "read_only_paths": host.read_only_paths,
-        })
-    };
-    let secret = |secret: &pb::SecretGrant| json!({ "name": secret.name, "hosts": secret.hosts });
-    let mut document = json!({
-        "hosts": grants.hosts.iter().map(host).collect::<Vec<_>>(),
-        "methods": grants.methods,
-        "secrets": grants.secrets.iter().map(secret).collect::<Vec<_>>(),
-    });
-    if grants.reuse_calls > 0 {
-        document["reuse_calls"] = grants.reuse_calls.into();
-    }
-    let asked = grants.limits.unwrap_or_default();
-    let mut limits = Map::new();
-    for (field, number) in [
-        ("timeout_ms", asked.call_ms),
-        ("memory_bytes", asked.memory_bytes),
-        ("body_bytes", asked.body_bytes),
-        ("requests_per_call", asked.requests_per_call.into()),
-        ("log_bytes", asked.log_bytes),
-        ("concurrent_calls", asked.concurrent_calls.into()),
-        ("calls_per_s", asked.calls_per_s.into()),
-        ("reuse_calls", grants.reuse_calls.into()),
-    ] {
+    let reuse = ("reuse_calls", i64::from(grants.reuse_calls));
+    for (field, number) in limits_named(grants).into_iter().chain([reuse]) {
         if number < 0 {
             return Err(Refusal::invalid(
                 "grants.limits",
@@ -166,87 +134,29 @@ pub(crate) fn documents(grants: &pb::ConnectorGrants) -> Result<(String, String)
                 "Send a number from 1 up; 0 means the server's own limit.",
             ));
         }
-        if number > 0 && field != "reuse_calls" {
-            limits.insert(field.to_owned(), number.into());
-        }
     }
-    let limits = if limits.is_empty() {
-        String::new()
-    } else {
-        Value::Object(limits).to_string()
-    };
-    Ok((document.to_string(), limits))
+    let (granted, limits) = tape_wire::grants::documents(grants);
+    let named = limits.as_object().is_some_and(|limits| !limits.is_empty());
+    let limits = if named { limits.to_string() } else { String::new() };
+    Ok((granted.to_string(), limits))
 }
 
 fn grants(version: &ConnectorVersion) -> pb::ConnectorGrants {
     let read = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
-    let (grants, limits) = (read(&version.grants_json), read(&version.limits_json));
-    let texts = |value: &Value| -> Vec<String> {
-        let all = value.as_array().into_iter().flatten();
-        all.filter_map(|text| text.as_str().map(str::to_owned)).collect()
-    };
-    let host = |value: &Value| {
-        let written = value["host"].as_str().or(value.as_str()).unwrap_or_default();
-        let (scheme, rest) = written.split_once("://").unwrap_or(("https", written));
-        let (host, port) = match rest.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
-            Some((host, Ok(port))) => (host, i32::from(port)),
-            _ => (rest, 0),
-        };
-        pb::HostGrant {
-            scheme: scheme.to_owned(),
-            host: host.to_owned(),
-            port,
-            private_addresses: value["private"].as_bool().unwrap_or_default(),
-            methods: texts(&value["methods"]),
-            read_only_paths: texts(&value["read_only_paths"]),
-        }
-    };
-    let secret = |value: &Value| pb::SecretGrant {
-        name: value["name"].as_str().unwrap_or_default().to_owned(),
-        hosts: texts(&value["hosts"]),
-    };
-    let number = |key: &str| limits[key].as_i64().unwrap_or_default();
-    let small = |key: &str| i32::try_from(number(key)).unwrap_or(i32::MAX);
-    pb::ConnectorGrants {
-        hosts: grants["hosts"].as_array().into_iter().flatten().map(host).collect(),
-        methods: texts(&grants["methods"]),
-        secrets: grants["secrets"].as_array().into_iter().flatten().map(secret).collect(),
-        limits: limits.is_object().then(|| pb::ConnectorLimits {
-            call_ms: number("timeout_ms"),
-            memory_bytes: number("memory_bytes"),
-            body_bytes: number("body_bytes"),
-            requests_per_call: small("requests_per_call"),
-            log_bytes: number("log_bytes"),
-            concurrent_calls: small("concurrent_calls"),
-            calls_per_s: small("calls_per_s"),
-        }),
-        reuse_calls: grants["reuse_calls"]
-            .as_i64()
-            .map_or(0, |calls| i32::try_from(calls).unwrap_or(i32::MAX)),
-    }
+    tape_wire::grants::message(&read(&version.grants_json), &read(&version.limits_json))
 }
 
 /// An effect as a person asks about it. `tenant` is the caller's.
 pub(crate) fn call(effect: pb::EffectForConnector, tenant: &str) -> EffectCall {
-    let named = |text: String| (!text.is_empty()).then_some(text);
+    let payload_json = if effect.payload_json.is_empty() {
+        "null".to_owned()
+    } else {
+        effect.payload_json.clone()
+    };
     EffectCall {
         tenant: tenant.to_owned(),
-        app: effect.app_name,
-        run_id: effect.run_id,
-        idempotency_key: effect.idempotency_key,
-        decision_index: effect.decision_index.unsigned_abs(),
-        tool: effect.tool_name,
-        operation: effect.operation,
-        business_key: named(effect.business_key),
-        attempt: effect.attempt.max(1).unsigned_abs(),
-        payload_json: if effect.payload_json.is_empty() {
-            "null".to_owned()
-        } else {
-            effect.payload_json
-        },
-        deadline_ms: effect.deadline_ms,
-        trace_parent: named(effect.trace_parent),
-        idempotent: effect.idempotent,
+        payload_json,
+        ..calls::effect_call(effect)
     }
 }
 

@@ -8,8 +8,9 @@ use tape_core::json::check_name;
 use tape_core::{DueKind, EffectKey, Refusal, RowKey, RunId};
 use tape_port::{CheckTask, CompensationTask, DispatchTask, DueItem, RecoveryTask, Served, TimerTask};
 use tape_proto::v1 as pb;
+use tape_wire::calls;
 
-use super::{calls, small, unknown_number};
+use super::{small, unknown_number};
 
 /// One piece of work, as a request names it.
 #[derive(Clone, Debug)]
@@ -121,6 +122,7 @@ pub(crate) fn served(asked: Option<pb::ServedConnectors>) -> Option<Vec<Served>>
     let served = asked?.connectors.into_iter().map(|connector| Served {
         tenant: connector.tenant_id,
         name: connector.name,
+        app: (!connector.app_name.is_empty()).then_some(connector.app_name),
     });
     Some(served.collect())
 }

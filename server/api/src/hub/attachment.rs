@@ -92,11 +92,11 @@ impl WorkerHub {
     /// Welcomes a worker, then makes it known: no call can come before the welcome.
     async fn enter(&self, hello: pb::WorkerHello, outgoing: &Outgoing) -> Arc<Worker> {
         let welcome = pb::WorkerCall {
-            call_id: String::new(),
             call: Some(pb::worker_call::Call::Welcome(pb::Welcome {
                 server_version: env!("CARGO_PKG_VERSION").to_owned(),
                 heartbeat_interval_ms: i64::try_from(self.config.heartbeat.as_millis()).unwrap_or(i64::MAX),
             })),
+            ..pb::WorkerCall::default()
         };
         // A stream that is broken already says so when it is read.
         drop(outgoing.send(Ok(welcome)).await);
@@ -109,6 +109,7 @@ impl WorkerHub {
             former.replaced.cancel();
         }
         self.attachments.send_modify(|times| *times += 1);
+        self.roster.send_modify(|times| *times += 1);
         worker
     }
 
@@ -189,6 +190,7 @@ impl WorkerHub {
         drop(workers);
         worker.forsake();
         self.left.notify_waiters();
+        self.roster.send_modify(|times| *times += 1);
     }
 }
 
@@ -208,7 +210,14 @@ fn read_hello(caller: &Caller, first: Option<Result<pb::WorkerMessage, Status>>)
     let check = || {
         check_optional_name("hello.tenant_id", &hello.tenant_id)?;
         check_name("hello.app_name", &hello.app_name)?;
-        check_name("hello.worker_id", &hello.worker_id)
+        check_name("hello.worker_id", &hello.worker_id)?;
+        for described in &hello.described {
+            check_name("hello.described.name", &described.name)?;
+        }
+        hello
+            .connectors
+            .iter()
+            .try_for_each(|name| check_name("hello.connectors", name))
     };
     check().map_err(|refusal| status::of(refusal.into()))?;
     let tenant_id = caller.tenant("hello.tenant_id", &hello.tenant_id);

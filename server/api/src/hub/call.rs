@@ -10,11 +10,11 @@ use tape_connector_port::{CompensateAnswer, EffectCall, ObligationCall, StatusAn
 use tape_core::RunId;
 use tape_port::{RecoveryTask, TimerTask, WorkerError, Workers};
 use tape_proto::v1 as pb;
+use tape_wire::calls;
 use tokio::sync::watch;
 
 use super::WorkerHub;
 use super::worker::{Answer, Worker};
-use crate::convert::calls;
 
 #[async_trait]
 impl Workers for WorkerHub {
@@ -50,6 +50,7 @@ impl Workers for WorkerHub {
             function: function.to_owned(),
             effect: Some(calls::effect(effect)),
             external_ref: reference.to_owned(),
+            connector: String::new(),
         });
         match self.put(&effect.tenant, &effect.app, call, None).await? {
             (_, Answer::Status(answer)) => Ok(calls::status_answer(answer)),
@@ -86,15 +87,25 @@ impl WorkerHub {
         call: Call,
         within: Option<Duration>,
     ) -> Result<(Arc<Worker>, Answer), WorkerError> {
-        let answer_within = within.unwrap_or(self.config.answer_within);
+        let within = within.unwrap_or(self.config.answer_within);
         let worker = match &call {
             Call::Redrive(redrive) => return self.hand_over(tenant, app, redrive, within).await,
             Call::StatusCheck(pb::StatusCheckCall { function, .. })
             | Call::Compensate(pb::CompensateCall { function, .. }) => self.who_knows(function, tenant, app)?,
             _ => self.next(self.of_app(tenant, app)).ok_or_else(|| nobody(app))?,
         };
-        let answer = worker.ask(self.next_call_id(), call, answer_within).await?;
+        let answer = worker.ask(self.numbered(call, within), within).await?;
         Ok((worker, answer))
+    }
+
+    /// A call as it goes onto a stream.
+    pub(super) fn numbered(&self, call: Call, within: Duration) -> pb::WorkerCall {
+        pb::WorkerCall {
+            call_id: self.next_call_id(),
+            call: Some(call),
+            answer_within_ms: i64::try_from(within.as_millis()).unwrap_or(i64::MAX),
+            begin_by_ms: 0,
+        }
     }
 
     /// Hands a run to the least loaded worker that takes it.
@@ -103,18 +114,16 @@ impl WorkerHub {
         tenant: &str,
         app: &str,
         redrive: &pb::RedriveCall,
-        within: Option<Duration>,
+        within: Duration,
     ) -> Result<(Arc<Worker>, Answer), WorkerError> {
         let run = RunId(redrive.run_id.clone());
-        let accept_within = within.map_or(self.config.accept_within, |within| {
-            within.min(self.config.accept_within)
-        });
+        let accept_within = within.min(self.config.accept_within);
         let mut refused = None;
         for worker in self.with_room(tenant, app)? {
             // Before it answers, so that the next run goes to somebody else.
             worker.add_run(&run);
             let call = Call::Redrive(redrive.clone());
-            match worker.ask(self.next_call_id(), call, accept_within).await {
+            match worker.ask(self.numbered(call, accept_within), accept_within).await {
                 Ok(answer) => return Ok((worker, answer)),
                 Err(error @ WorkerError::Refused { retryable, .. }) => {
                     worker.drop_run(&run);
@@ -157,7 +166,8 @@ impl WorkerHub {
         })
     }
 
-    fn next(&self, mut workers: Vec<Arc<Worker>>) -> Option<Arc<Worker>> {
+    /// One of them, the next in turn.
+    pub(super) fn next(&self, mut workers: Vec<Arc<Worker>>) -> Option<Arc<Worker>> {
         if workers.is_empty() {
             return None;
         }
@@ -166,7 +176,7 @@ impl WorkerHub {
     }
 }
 
-fn nobody(app: &str) -> WorkerError {
+pub(super) fn nobody(app: &str) -> WorkerError {
     WorkerError::NoWorker { app: app.to_owned() }
 }
 

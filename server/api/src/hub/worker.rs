@@ -1,13 +1,16 @@
 //! One attached worker: what it can do, what it drives, and the calls that it has not answered.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tape_connector_port::Supports;
 use tape_core::{RunId, Time};
 use tape_port::WorkerError;
 use tape_proto::v1 as pb;
+use tape_wire::calls;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -24,6 +27,8 @@ pub(crate) struct Worker {
     sdk: String,
     runs_max: usize,
     functions: HashSet<String>,
+    /// The connectors that live in its process.
+    connectors: BTreeMap<String, Supports>,
     attached_at: Time,
     outgoing: Outgoing,
     /// Its stream ends: another one took its place.
@@ -41,6 +46,7 @@ struct Doing {
 
 impl Worker {
     pub(super) fn new(hello: pb::WorkerHello, outgoing: Outgoing, now: Time) -> Self {
+        let connectors = connectors(&hello);
         Self {
             id: hello.worker_id,
             tenant: hello.tenant_id,
@@ -48,6 +54,7 @@ impl Worker {
             sdk: hello.sdk,
             runs_max: usize::try_from(hello.max_concurrent_runs).unwrap_or(0).max(1),
             functions: hello.functions.into_iter().collect(),
+            connectors,
             attached_at: now,
             outgoing,
             replaced: CancellationToken::new(),
@@ -73,6 +80,11 @@ impl Worker {
 
     pub(super) fn knows(&self, function: &str) -> bool {
         self.functions.contains(function)
+    }
+
+    /// The connectors that live in its process, and what each can be asked beside `dispatch`.
+    pub(super) fn connectors(&self) -> &BTreeMap<String, Supports> {
+        &self.connectors
     }
 
     /// How many runs it drives; none if it has no room for another.
@@ -124,41 +136,45 @@ impl Worker {
         let call = pb::WorkerCall {
             call_id,
             call: Some(call),
+            ..pb::WorkerCall::default()
         };
         if self.outgoing.try_send(Ok(call)).is_err() {
             tracing::warn!(worker = self.id, "the worker does not read its stream");
         }
     }
 
-    /// Asks, and waits for the answer.
-    pub(super) async fn ask(
-        &self,
-        call_id: String,
-        call: pb::worker_call::Call,
-        within: Duration,
-    ) -> Result<Answer, WorkerError> {
+    /// Asks, and waits for the answer. What never came onto its stream, it was not asked: that is a refusal.
+    pub(super) async fn ask(&self, call: pb::WorkerCall, within: Duration) -> Result<Answer, WorkerError> {
         let (waiting, answer) = oneshot::channel();
+        let call_id = call.call_id.clone();
         self.doing().unanswered.insert(call_id.clone(), waiting);
         // Also when whoever asks is dropped.
         let _forget = Forget(self, &call_id);
-        let call = pb::WorkerCall {
-            call_id: call_id.clone(),
-            call: Some(call),
-        };
-        let asked = async {
-            self.outgoing.send(Ok(call)).await.ok()?;
-            answer.await.ok()
-        };
-        match tokio::time::timeout(within, asked).await {
-            Ok(Some(Answer::Refused(refused))) => Err(WorkerError::Refused {
+        let until = Instant::now() + within;
+        match timeout_at(until, self.outgoing.send(Ok(call))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(self.not_asked("gone", "its stream broke before it was asked")),
+            Err(_) => return Err(self.not_asked("busy", "it does not read its stream")),
+        }
+        match timeout_at(until, answer).await {
+            Ok(Ok(Answer::Refused(refused))) => Err(WorkerError::Refused {
                 worker: self.id.clone(),
                 code: refused.code,
                 message: refused.message,
                 retryable: refused.retryable,
             }),
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => Err(self.lost("its stream broke".to_owned())),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(self.lost("its stream broke".to_owned())),
             Err(_) => Err(self.lost(format!("no answer within {} ms", within.as_millis()))),
+        }
+    }
+
+    fn not_asked(&self, code: &str, message: &str) -> WorkerError {
+        WorkerError::Refused {
+            worker: self.id.clone(),
+            code: code.to_owned(),
+            message: message.to_owned(),
+            retryable: true,
         }
     }
 
@@ -183,6 +199,22 @@ impl Worker {
         // Nothing panics while it is held.
         self.doing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a worker says of the connectors in its process. One that it only names can observe.
+fn connectors(hello: &pb::WorkerHello) -> BTreeMap<String, Supports> {
+    let named = hello.connectors.iter().map(|name| {
+        let observes = Supports {
+            observe: true,
+            ..Supports::default()
+        };
+        (name.clone(), observes)
+    });
+    let mut connectors: BTreeMap<String, Supports> = named.collect();
+    for described in &hello.described {
+        connectors.insert(described.name.clone(), calls::supports(described));
+    }
+    connectors
 }
 
 struct Forget<'a>(&'a Worker, &'a str);

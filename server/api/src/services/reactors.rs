@@ -13,7 +13,7 @@ use tape_core::command::timer::{ClaimTimer, FireTimer, ReleaseTimer};
 use tape_core::connector::{CHUNK_BYTES, ConnectorName};
 use tape_core::effect::EffectState;
 use tape_core::json::{check_name, not_found};
-use tape_core::{DueKind, EffectKey, Refusal, RunId};
+use tape_core::{DueKind, EffectKey, Refusal, RunId, Time};
 use tape_port::{ClaimCompensation, Deployments as _, DueWork, Tape, TapeError, WorkerError};
 use tape_proto::v1 as pb;
 use tonic::{Request, Response, Status};
@@ -22,6 +22,7 @@ use super::{Cx, Shared};
 use crate::convert::work::{About, Work};
 use crate::convert::{connector, limit, moment, signed, work};
 use crate::feed::{self, Answers};
+use crate::hub::ConnectorCall;
 use crate::status;
 
 /// Lines that a reactor tells at once.
@@ -451,14 +452,23 @@ async fn acknowledge_timer(
 async fn call_worker(cx: &Cx, asked: pb::CallWorkerRequest) -> Result<pb::CallWorkerResponse, Status> {
     use pb::worker_call::Call;
     check_name("app_name", &asked.app_name).map_err(|refusal| status::of(refusal.into()))?;
-    let call = match asked.call.and_then(|call| call.call) {
-        Some(call @ (Call::Redrive(_) | Call::StatusCheck(_) | Call::Compensate(_) | Call::Timer(_))) => call,
+    let asked_call = asked.call.unwrap_or_default();
+    let begin_by = Time(asked_call.begin_by_ms);
+    let call = match asked_call.call {
+        Some(
+            call @ (Call::Redrive(_)
+            | Call::StatusCheck(_)
+            | Call::Compensate(_)
+            | Call::Dispatch(_)
+            | Call::Observe(_)
+            | Call::Timer(_)),
+        ) => call,
         _ => {
             let refusal = Refusal::invalid(
                 "call",
                 "",
                 "The call is none that a reactor may put.",
-                "Send redrive, status_check, compensate or timer.",
+                "Send redrive, status_check, compensate, dispatch, observe or timer.",
             );
             return Err(status::of(refusal.into()));
         }
@@ -469,7 +479,11 @@ async fn call_worker(cx: &Cx, asked: pb::CallWorkerRequest) -> Result<pb::CallWo
         asked.timeout_ms
     };
     let within = Duration::from_millis(asked_ms.min(ANSWER_MS_MAX).unsigned_abs());
-    let (worker_id, answer) = match cx.hub.put(&asked.tenant_id, &asked.app_name, call, Some(within)).await {
+    let put = match ConnectorCall::of(&asked.tenant_id, &asked.app_name, call, begin_by) {
+        Ok(call) => cx.hub.ask_connector(call, Some(within)).await,
+        Err(call) => cx.hub.put(&asked.tenant_id, &asked.app_name, *call, Some(within)).await,
+    };
+    let (worker_id, answer) = match put {
         Ok((worker, answer)) => (worker.id.clone(), answer),
         Err(WorkerError::Refused {
             worker,

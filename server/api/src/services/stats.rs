@@ -123,10 +123,11 @@ fn connector(info: ConnectorInfo, states: &[ConnectorState]) -> pb::ConnectorSta
         failures: signed(info.failures),
         circuit,
         last_error: info.last_error.unwrap_or_default(),
+        app_name: info.app.unwrap_or_default(),
     }
 }
 
-/// Outbox effects that wait for a connector which is loaded neither here nor at a reactor that asks here.
+/// Outbox effects that wait for a connector which is loaded neither here nor at a reactor that asks here, and which no worker has.
 async fn unserved(cx: &Cx) -> Result<Vec<pb::UnservedEffect>, TapeError> {
     let work = DueWork {
         ahead_ms: ALWAYS_MS,
@@ -140,8 +141,15 @@ async fn unserved(cx: &Cx) -> Result<Vec<pb::UnservedEffect>, TapeError> {
             continue;
         };
         let intent = effect.intent;
-        let here = cx.connectors.describe(&due.tenant, &intent.connector).is_some();
-        if !here && !cx.remotes.serve(&due.tenant, &intent.connector, cx.engine.now()) {
+        let here = cx
+            .connectors
+            .describe(&due.tenant, &due.app, &intent.connector)
+            .is_some();
+        if !here
+            && !cx
+                .remotes
+                .serve(&due.tenant, &due.app, &intent.connector, cx.engine.now())
+        {
             unserved.push(pb::UnservedEffect {
                 run_id: due.run.0,
                 idempotency_key: intent.key.0,

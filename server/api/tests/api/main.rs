@@ -10,6 +10,7 @@ mod driver;
 mod events;
 mod feed;
 mod gates;
+mod living;
 mod outbox;
 mod outside;
 mod reactions;

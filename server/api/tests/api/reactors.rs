@@ -172,6 +172,7 @@ async fn what_a_reactor_does_not_serve_it_does_not_get() {
         served: Some(vec![Served {
             tenant: String::new(),
             name: "post".into(),
+            app: None,
         }]),
         ..DueWork::all(DueKind::Outbox, 10)
     };
@@ -214,6 +215,7 @@ async fn a_thousand_effects_that_nobody_serves_hide_none() {
         served: Some(vec![Served {
             tenant: String::new(),
             name: name.into(),
+            app: None,
         }]),
         ..DueWork::all(DueKind::Outbox, 200)
     };
@@ -261,6 +263,7 @@ async fn doubt_about_an_effect_waits_for_its_connector() {
     let bank = Served {
         tenant: String::new(),
         name: "bank".into(),
+        app: None,
     };
     assert_eq!(doubts(Vec::new()).await, 0);
     assert_eq!(doubts(vec![bank]).await, 1);

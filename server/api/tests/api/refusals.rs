@@ -168,6 +168,7 @@ async fn allow_unsafe_is_taken_and_journalled_with_a_warning() {
 async fn a_strict_server_names_the_nearest_connector() {
     let strict = EngineConfig {
         strict_connectors: true,
+        ..EngineConfig::default()
     };
     let server = TestServer::with(strict, HubConfig::default()).await;
     let run = server.begin("i-1", "a", false).await.run_id;

@@ -63,6 +63,7 @@ fn bank() -> ConnectorInfo {
     ConnectorInfo {
         name: "bank".into(),
         tenant: String::new(),
+        app: None,
         version: "1.2.0".into(),
         digest: "sha256:00".into(),
         description: Description {
@@ -91,7 +92,7 @@ impl Connectors for Bank {
         vec![bank()]
     }
 
-    fn describe(&self, _: &str, name: &str) -> Option<Description> {
+    fn describe(&self, _: &str, _: &str, name: &str) -> Option<Description> {
         (name == "bank").then(|| bank().description)
     }
 

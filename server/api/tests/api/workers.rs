@@ -18,7 +18,7 @@ use tonic::{Code, Status, Streaming};
 use crate::support::{TestServer, refused, soon};
 
 /// The worker's end of a stream.
-struct Stream {
+pub(crate) struct Stream {
     out: mpsc::Sender<WorkerMessage>,
     calls: Streaming<pb::WorkerCall>,
 }
@@ -46,7 +46,7 @@ impl Stream {
     }
 
     /// Attached and welcomed, and known to the hub.
-    async fn attach(server: &TestServer, hello: pb::WorkerHello) -> Self {
+    pub(crate) async fn attach(server: &TestServer, hello: pb::WorkerHello) -> Self {
         let mut attachments = server.hub.attachments();
         let mut stream = Self::open(server, Message::Hello(hello)).await;
         let Call::Welcome(welcome) = stream.next().await.1 else {
@@ -57,16 +57,21 @@ impl Stream {
         stream
     }
 
-    async fn next(&mut self) -> (String, Call) {
+    pub(crate) async fn next(&mut self) -> (String, Call) {
         let call = soon(self.calls.message()).await.unwrap().expect("a call");
         (call.call_id, call.call.expect("a call with content"))
+    }
+
+    /// The next call as a whole.
+    pub(crate) async fn call(&mut self) -> pb::WorkerCall {
+        soon(self.calls.message()).await.unwrap().expect("a call")
     }
 
     async fn ended(&mut self) -> Result<Option<pb::WorkerCall>, Status> {
         soon(self.calls.message()).await
     }
 
-    async fn answer(&self, call_id: &str, answer: Answer) {
+    pub(crate) async fn answer(&self, call_id: &str, answer: Answer) {
         let answer = pb::WorkerAnswer {
             call_id: call_id.into(),
             answer: Some(answer),

@@ -227,7 +227,10 @@ fn server_block(look: &Look, now_ms: i64) -> String {
     let connectors: Vec<String> = stats
         .connectors
         .iter()
-        .map(|one| format!("{} {} ({} calls)", one.name, one.version, one.calls))
+        .map(|one| match one.app.as_str() {
+            "" => format!("{} {} ({} calls)", one.name, one.version, one.calls),
+            app => format!("{} in the workers of {app}", one.name),
+        })
         .collect();
     let listed = |items: Vec<String>| {
         if items.is_empty() {

@@ -1,8 +1,9 @@
 //! Deployed connectors.
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tape_proto::v1 as pb;
+use tape_wire::grants;
 
 /// One version of a deployed connector.
 #[derive(Clone, Debug, Serialize)]
@@ -235,7 +236,8 @@ pub struct ConnectorCalled {
 
 impl From<pb::ConnectorVersion> for ConnectorVersion {
     fn from(version: pb::ConnectorVersion) -> Self {
-        let (grants, limits) = version.grants.map(grants_document).unwrap_or_default();
+        let granted = version.grants.map(|granted| grants::documents(&granted));
+        let (grants, limits) = granted.unwrap_or_default();
         Self {
             tenant: version.tenant_id,
             name: version.name,
@@ -297,143 +299,12 @@ pub(crate) fn read(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_default()
 }
 
-/// Grants and limits as documents, from the wire.
-fn grants_document(grants: pb::ConnectorGrants) -> (Value, Value) {
-    let host = |host: pb::HostGrant| {
-        let port = if host.port == 0 {
-            String::new()
-        } else {
-            format!(":{}", host.port)
-        };
-        let mut document = json!({ "host": format!("{}://{}{port}", host.scheme, host.host) });
-        if !host.methods.is_empty() {
-            document["methods"] = json!(host.methods);
-        }
-        if host.private_addresses {
-            document["private"] = json!(true);
-        }
-        if !host.read_only_paths.is_empty() {
-            document["read_only_paths"] = json!(host.read_only_paths);
-        }
-        document
-    };
-    let limits = grants.limits.unwrap_or_default();
-    let mut document = Map::new();
-    for (key, number) in [
-        ("timeout_ms", limits.call_ms),
-        ("memory_bytes", limits.memory_bytes),
-        ("body_bytes", limits.body_bytes),
-        ("requests_per_call", limits.requests_per_call.into()),
-        ("log_bytes", limits.log_bytes),
-        ("concurrent_calls", limits.concurrent_calls.into()),
-        ("calls_per_s", limits.calls_per_s.into()),
-    ] {
-        if number != 0 {
-            document.insert(key.to_owned(), number.into());
-        }
-    }
-    let secret = |secret: pb::SecretGrant| json!({ "name": secret.name, "hosts": secret.hosts });
-    let mut granted = json!({
-        "hosts": grants.hosts.into_iter().map(host).collect::<Vec<_>>(),
-        "methods": grants.methods,
-        "secrets": grants.secrets.into_iter().map(secret).collect::<Vec<_>>(),
-    });
-    if grants.reuse_calls > 0 {
-        granted["reuse_calls"] = grants.reuse_calls.into();
-    }
-    (granted, Value::Object(document))
-}
-
-/// The same from two texts.
+/// Grants and limits in two texts, as they go over the wire.
 pub(crate) fn grants_message(grants_json: &str, limits_json: &str) -> pb::ConnectorGrants {
-    let mut grants = read(grants_json);
-    if let Value::Object(grants) = &mut grants {
-        grants.insert("limits".to_owned(), read(limits_json));
-    }
-    grants_of(&grants)
+    grants::message(&read(grants_json), &read(limits_json))
 }
 
-/// Documents as they go over the wire. What is no grant is not one there either: the server says what is missing.
+/// The same in one document, with the limits below `limits`.
 pub(crate) fn grants_of(document: &Value) -> pb::ConnectorGrants {
-    let limits = &document["limits"];
-    let number = |key: &str| limits[key].as_i64().unwrap_or_default();
-    let small = |key: &str| i32::try_from(number(key)).unwrap_or(i32::MAX);
-    let host = |value: &Value| {
-        let written = value.as_str().or(value["host"].as_str()).unwrap_or_default();
-        let (scheme, rest) = written.split_once("://").unwrap_or(("https", written));
-        let (host, port) = match rest.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
-            Some((host, Ok(port))) => (host, port),
-            _ => (rest, 0),
-        };
-        pb::HostGrant {
-            scheme: scheme.to_owned(),
-            host: host.to_owned(),
-            port: port.into(),
-            private_addresses: value["private"].as_bool().unwrap_or_default(),
-            methods: texts(&value["methods"]),
-            read_only_paths: texts(&value["read_only_paths"]),
-        }
-    };
-    let secret = |value: &Value| pb::SecretGrant {
-        name: value["name"].as_str().unwrap_or_default().to_owned(),
-        hosts: texts(&value["hosts"]),
-    };
-    pb::ConnectorGrants {
-        hosts: document["hosts"].as_array().into_iter().flatten().map(host).collect(),
-        methods: texts(&document["methods"]),
-        secrets: document["secrets"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(secret)
-            .collect(),
-        limits: limits.is_object().then(|| pb::ConnectorLimits {
-            call_ms: number("timeout_ms"),
-            memory_bytes: number("memory_bytes"),
-            body_bytes: number("body_bytes"),
-            requests_per_call: small("requests_per_call"),
-            log_bytes: number("log_bytes"),
-            concurrent_calls: small("concurrent_calls"),
-            calls_per_s: small("calls_per_s"),
-        }),
-        reuse_calls: document["reuse_calls"]
-            .as_i64()
-            .map_or(0, |calls| i32::try_from(calls).unwrap_or(i32::MAX)),
-    }
-}
-
-fn texts(value: &Value) -> Vec<String> {
-    let all = value.as_array().into_iter().flatten();
-    all.filter_map(|text| text.as_str().map(str::to_owned)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn grants_survive_the_wire() {
-        let document = json!({
-            "hosts": [
-                {"host": "http://127.0.0.1:7900", "methods": ["POST"], "private": true, "read_only_paths": ["/search"]},
-                {"host": "https://api.example.com"},
-            ],
-            "methods": ["GET"],
-            "secrets": [{"name": "token", "hosts": ["https://api.example.com"]}],
-            "reuse_calls": 2,
-        });
-        let limits = json!({"timeout_ms": 5});
-        let message = grants_message(&document.to_string(), &limits.to_string());
-        assert_eq!(grants_document(message), (document, limits));
-    }
-
-    #[test]
-    fn a_host_may_be_written_as_its_text_alone() {
-        let message = grants_of(&json!({"hosts": ["api.example.com:8443"]}));
-        let host = &message.hosts[0];
-        assert_eq!(
-            (host.scheme.as_str(), host.host.as_str(), host.port),
-            ("https", "api.example.com", 8443)
-        );
-    }
+    grants::message(document, &document["limits"])
 }

@@ -88,6 +88,9 @@ pub struct ConnectorStats {
     pub version: String,
     /// Digest of its component.
     pub digest: String,
+    /// The app in whose workers it lives, and which it serves alone; empty = it is deployed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub app: String,
     /// Calls so far.
     pub calls: i64,
     /// Of these, crashes, timeouts and breaches.
@@ -168,6 +171,7 @@ impl From<pb::ConnectorStats> for ConnectorStats {
             name: connector.name,
             version: connector.version,
             digest: connector.digest,
+            app: connector.app_name,
             calls: connector.calls,
             failures: connector.failures,
             last_error: connector.last_error,

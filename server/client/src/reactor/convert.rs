@@ -1,15 +1,14 @@
 //! Wire <-> what reactors work with, once, here.
 
 use pb::settle_request::Outcome as Settled;
-use tape_connector_port::{
-    CompensateAnswer, Doubt, EffectCall, Failure, FailureKind, ObligationCall, Receipt, StatusAnswer,
-};
+use tape_connector_port::{FailureKind, ObligationCall, Receipt};
 use tape_core::command::dispatch::Outcome;
 use tape_core::command::obligation::Undone;
 use tape_core::command::observe::{Booking, Observation};
 use tape_core::{DueKind, EffectKey, RowKey, RunId, RunIdentity, Time};
 use tape_port::{CheckTask, CompensationTask, DispatchTask, DueItem, RecoveryTask, Served, TimerTask};
 use tape_proto::v1 as pb;
+use tape_wire::calls::effect_call;
 
 pub(super) fn kind_number(kind: DueKind) -> pb::WorkKind {
     match kind {
@@ -70,6 +69,7 @@ pub(super) fn served(served: &[Served]) -> pb::ServedConnectors {
     let connectors = served.iter().map(|one| pb::ServedConnector {
         tenant_id: one.tenant.clone(),
         name: one.name.clone(),
+        app_name: one.app.clone().unwrap_or_default(),
     });
     pb::ServedConnectors {
         connectors: connectors.collect(),
@@ -145,56 +145,6 @@ pub(super) fn timer(call: pb::TimerCall) -> TimerTask {
         kind: call.kind,
         payload_json: call.payload_json,
         fire_at: Time(call.fire_at_ms),
-    }
-}
-
-fn effect_call(effect: pb::EffectForConnector) -> EffectCall {
-    EffectCall {
-        tenant: effect.tenant_id,
-        app: effect.app_name,
-        run_id: effect.run_id,
-        idempotency_key: effect.idempotency_key,
-        decision_index: u64::try_from(effect.decision_index).unwrap_or_default(),
-        tool: effect.tool_name,
-        operation: effect.operation,
-        business_key: named(effect.business_key),
-        attempt: u32::try_from(effect.attempt).unwrap_or(1),
-        payload_json: effect.payload_json,
-        deadline_ms: effect.deadline_ms,
-        trace_parent: named(effect.trace_parent),
-        idempotent: effect.idempotent,
-    }
-}
-
-pub(super) fn effect(call: &EffectCall) -> pb::EffectForConnector {
-    pb::EffectForConnector {
-        tenant_id: call.tenant.clone(),
-        app_name: call.app.clone(),
-        run_id: call.run_id.clone(),
-        idempotency_key: call.idempotency_key.clone(),
-        decision_index: i64::try_from(call.decision_index).unwrap_or(i64::MAX),
-        tool_name: call.tool.clone(),
-        operation: call.operation.clone(),
-        business_key: call.business_key.clone().unwrap_or_default(),
-        attempt: i32::try_from(call.attempt).unwrap_or(i32::MAX),
-        payload_json: call.payload_json.clone(),
-        deadline_ms: call.deadline_ms,
-        trace_parent: call.trace_parent.clone().unwrap_or_default(),
-        idempotent: call.idempotent,
-    }
-}
-
-pub(super) fn compensate(function: &str, call: &ObligationCall) -> pb::CompensateCall {
-    let receipt = call.receipt.clone().unwrap_or_default();
-    pb::CompensateCall {
-        function: function.to_owned(),
-        effect: Some(effect(&call.effect)),
-        external_ref: receipt.external_ref,
-        response_json: receipt.response_json,
-        kind: call.kind.clone(),
-        payload_json: call.payload_json.clone(),
-        idempotency_key: call.idempotency_key.clone(),
-        attempt: i32::try_from(call.attempt).unwrap_or(i32::MAX),
     }
 }
 
@@ -312,63 +262,6 @@ fn receipt(booking: Booking) -> pb::Receipt {
     pb::Receipt {
         external_ref: booking.external_ref,
         response_json: booking.response_json,
-    }
-}
-
-/// An answer without content says nothing.
-pub(super) fn status_answer(answer: pb::StatusAnswer) -> StatusAnswer {
-    use pb::status_answer::Answer;
-    match answer.answer {
-        Some(Answer::Committed(receipt)) => StatusAnswer::Committed(given(receipt)),
-        Some(Answer::NotCommitted(pb::NotCommitted {})) => StatusAnswer::NotCommitted,
-        Some(Answer::InProgress(progress)) => StatusAnswer::InProgress {
-            retry_after_ms: u64::try_from(progress.retry_after_ms).unwrap_or_default(),
-        },
-        Some(Answer::Inconclusive(doubt)) => StatusAnswer::Inconclusive(doubted(doubt)),
-        None => StatusAnswer::Inconclusive(Doubt::because("the worker's answer was empty")),
-    }
-}
-
-/// An answer without content says nothing.
-pub(super) fn compensate_answer(answer: pb::CompensateAnswer) -> CompensateAnswer {
-    use pb::compensate_answer::Answer;
-    match answer.answer {
-        Some(Answer::Resolved(receipt)) => CompensateAnswer::Resolved(given(receipt)),
-        Some(Answer::Failed(failure)) => CompensateAnswer::Failed(failed(failure)),
-        Some(Answer::Unknown(doubt)) => CompensateAnswer::Unknown(doubted(doubt)),
-        None => CompensateAnswer::Unknown(Doubt::because("the worker's answer was empty")),
-    }
-}
-
-fn given(receipt: pb::Receipt) -> Receipt {
-    Receipt {
-        external_ref: receipt.external_ref,
-        response_json: receipt.response_json,
-    }
-}
-
-fn doubted(doubt: pb::Doubt) -> Doubt {
-    Doubt {
-        reason: doubt.reason,
-        sent: doubt.sent,
-        hint: doubt.hint,
-    }
-}
-
-fn failed(failure: pb::Failure) -> Failure {
-    let kind = match failure.kind() {
-        pb::FailureKind::Unspecified | pb::FailureKind::Rejected => FailureKind::Rejected,
-        pb::FailureKind::Unauthorized => FailureKind::Unauthorized,
-        pb::FailureKind::RateLimited => FailureKind::RateLimited,
-        pb::FailureKind::Unavailable => FailureKind::Unavailable,
-        pb::FailureKind::Invalid => FailureKind::Invalid,
-    };
-    Failure {
-        kind,
-        code: failure.code,
-        message: failure.message,
-        retryable: failure.retryable,
-        retry_after_ms: u64::try_from(failure.retry_after_ms).ok().filter(|ms| *ms > 0),
     }
 }
 

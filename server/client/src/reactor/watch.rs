@@ -25,6 +25,8 @@ impl RemoteTape {
                 () = shutdown.cancelled() => return,
                 listening = self.listen(kinds) => listening,
             };
+            // Whoever is attached there cannot be asked before it is heard again.
+            self.told_living(Vec::new());
             // Whoever was heard of at least once is tried again at once.
             let heard = listening.heard;
             pause = if heard { PAUSE } else { (pause * 2).min(PAUSE_MAX) };
@@ -71,6 +73,7 @@ impl RemoteTape {
             }
             *heard = true;
             *self.apps.lock().unwrap_or_else(PoisonError::into_inner) = wake.apps;
+            self.told_living(wake.worker_connectors);
             if wake.connectors {
                 self.deployed.send_modify(|times| *times += 1);
             }

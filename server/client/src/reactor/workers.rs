@@ -7,12 +7,14 @@ use async_trait::async_trait;
 use pb::worker_answer::Answer;
 use pb::worker_call::Call;
 use tape_connector_port::{CompensateAnswer, EffectCall, ObligationCall, StatusAnswer};
+use tape_core::Time;
 use tape_port::{RecoveryTask, TimerTask, WorkerError, Workers};
 use tape_proto::v1 as pb;
+use tape_wire::calls;
 use tokio::sync::watch;
 use tonic::{Code, Status};
 
-use super::{RemoteTape, code_of, convert, said};
+use super::{RemoteTape, code_of, said};
 
 /// How long a worker may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -31,16 +33,7 @@ impl Workers for RemoteTape {
 
     async fn redrive(&self, task: &RecoveryTask, reason: &str) -> Result<(), WorkerError> {
         let identity = &task.identity;
-        let call = Call::Redrive(pb::RedriveCall {
-            run_id: task.run.0.clone(),
-            app_name: identity.app.clone(),
-            user_id: identity.user.clone(),
-            session_id: identity.session.clone(),
-            invocation_id: identity.invocation.clone(),
-            input_json: task.input_json.clone(),
-            reason: reason.to_owned(),
-            tenant_id: identity.tenant.clone(),
-        });
+        let call = Call::Redrive(calls::redrive(task, reason));
         match self.put(&identity.tenant, &identity.app, call).await? {
             (_, Answer::Accepted(_)) => Ok(()),
             (worker, _) => Err(misunderstood(worker)),
@@ -55,32 +48,27 @@ impl Workers for RemoteTape {
     ) -> Result<StatusAnswer, WorkerError> {
         let call = Call::StatusCheck(pb::StatusCheckCall {
             function: function.to_owned(),
-            effect: Some(convert::effect(effect)),
+            effect: Some(calls::effect(effect)),
             external_ref: reference.to_owned(),
+            connector: String::new(),
         });
         match self.put(&effect.tenant, &effect.app, call).await? {
-            (_, Answer::Status(answer)) => Ok(convert::status_answer(answer)),
+            (_, Answer::Status(answer)) => Ok(calls::status_answer(answer)),
             (worker, _) => Err(misunderstood(worker)),
         }
     }
 
     async fn compensate(&self, function: &str, obligation: &ObligationCall) -> Result<CompensateAnswer, WorkerError> {
         let effect = &obligation.effect;
-        let call = Call::Compensate(convert::compensate(function, obligation));
+        let call = Call::Compensate(calls::compensate(function, obligation));
         match self.put(&effect.tenant, &effect.app, call).await? {
-            (_, Answer::Compensate(answer)) => Ok(convert::compensate_answer(answer)),
+            (_, Answer::Compensate(answer)) => Ok(calls::compensate_answer(answer)),
             (worker, _) => Err(misunderstood(worker)),
         }
     }
 
     async fn timer(&self, tenant: &str, app: &str, timer: &TimerTask) -> Result<(), WorkerError> {
-        let call = Call::Timer(pb::TimerCall {
-            run_id: timer.run.0.clone(),
-            timer_id: timer.id.clone(),
-            kind: timer.kind.clone(),
-            payload_json: timer.payload_json.clone(),
-            fire_at_ms: timer.fire_at.0,
-        });
+        let call = Call::Timer(calls::timer(timer));
         match self.put(tenant, app, call).await? {
             (_, Answer::Timer(_)) => Ok(()),
             (worker, _) => Err(misunderstood(worker)),
@@ -91,12 +79,24 @@ impl Workers for RemoteTape {
 impl RemoteTape {
     /// Puts a call to a worker, once: a lost answer is the caller's to weigh.
     async fn put(&self, tenant: &str, app: &str, call: Call) -> Result<(String, Answer), WorkerError> {
+        self.put_by(tenant, app, call, Time::ZERO).await
+    }
+
+    /// The same, and not after `begin_by`; zero = at any time.
+    pub(super) async fn put_by(
+        &self,
+        tenant: &str,
+        app: &str,
+        call: Call,
+        begin_by: Time,
+    ) -> Result<(String, Answer), WorkerError> {
         let request = pb::CallWorkerRequest {
             tenant_id: tenant.to_owned(),
             app_name: app.to_owned(),
             call: Some(pb::WorkerCall {
-                call_id: String::new(),
                 call: Some(call),
+                begin_by_ms: begin_by.0,
+                ..pb::WorkerCall::default()
             }),
             timeout_ms: i64::try_from(ANSWER_MAX.as_millis()).unwrap_or(i64::MAX),
         };
@@ -152,7 +152,7 @@ fn lost(app: &str, reason: String) -> WorkerError {
     }
 }
 
-fn misunderstood(worker: String) -> WorkerError {
+pub(super) fn misunderstood(worker: String) -> WorkerError {
     WorkerError::Lost {
         worker,
         reason: "its answer is to another question".to_owned(),

@@ -46,6 +46,7 @@ const STRICT: &str = "strict";
 const REQUIRE_SIGNATURE: &str = "require_signature";
 const SIGNING_KEYS: &str = "signing_keys";
 const PLAIN_HTTP: &str = "plain_http";
+const IN_WORKERS: &str = "in_workers";
 
 /// All of the section.
 pub struct Connectors {
@@ -53,6 +54,8 @@ pub struct Connectors {
     pub by_name: BTreeMap<String, Connector>,
     /// Whether others are refused.
     pub strict: bool,
+    /// Those that live in agents' processes.
+    pub in_workers: Vec<String>,
     /// Whose signatures count, and whether one is required.
     pub trust: Trust,
     /// Registries that are spoken to without TLS.
@@ -64,11 +67,12 @@ pub fn read(tape: &Section<'_>) -> Result<Connectors, ProjectError> {
     let section = tape.names("connectors")?;
     let names = section
         .keys()
-        .filter(|name| ![STRICT, REQUIRE_SIGNATURE, SIGNING_KEYS, PLAIN_HTTP].contains(name));
+        .filter(|name| ![STRICT, IN_WORKERS, REQUIRE_SIGNATURE, SIGNING_KEYS, PLAIN_HTTP].contains(name));
     let connectors = names.map(|name| Ok((name.to_owned(), connector(&section, name)?)));
     Ok(Connectors {
         by_name: connectors.collect::<Result<_, ProjectError>>()?,
         strict: section.flag(STRICT)?.unwrap_or(true),
+        in_workers: section.texts(IN_WORKERS)?.unwrap_or_default(),
         trust: Trust {
             keys: signing_keys(&section)?,
             required: section.flag(REQUIRE_SIGNATURE)?.unwrap_or(false),

@@ -182,6 +182,7 @@ tape:
     require_signature: true
     signing_keys: ["ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]
     plain_http: ["127.0.0.1:5000"]
+    in_workers: [ledger]
     pay:
       source: connectors/pay.wasm
       grants:
@@ -197,6 +198,7 @@ tape:
     assert!(!parsed.strict_connectors);
     assert!(parsed.trust.required && parsed.trust.keys.len() == 1);
     assert_eq!(parsed.plain_http, ["127.0.0.1:5000"]);
+    assert_eq!(parsed.connectors_in_workers, ["ledger"]);
     assert_eq!((pay.grants.reuse_calls, pay.limits.calls_per_s), (50, 20));
     assert_eq!(pay.grants.hosts[0].methods, ["POST"]);
     assert_eq!(

@@ -8,18 +8,20 @@ import inspect
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
 import grpc
 
+from tape import connectors as living
 from tape import functions, report
 from tape._calls import backoff_s
 from tape.client import TapeClient
 from tape.errors import Fenced, LeaseHeld, RunCancelled, TapeError
 from tape.run import driving, find, is_driving, lease_owner
 from tape.v1 import workers_pb2
-from tape.worker.answers import Connector, answer_call
+from tape.worker import acting
+from tape.worker.answers import answer_call
 
 _log = logging.getLogger("tape.worker")
 
@@ -44,13 +46,14 @@ async def serve(
     app_name: str = "",
     url: str | None = None,
     max_concurrent_runs: int = 16,
-    connectors: dict[str, Connector] | None = None,
+    connectors: Mapping[str, Any] | Iterable[Any] | None = None,
     drain_s: float = _DRAIN_S,
 ) -> None:
     """Serve an app until SIGTERM or SIGINT. Then nothing new is taken and what runs may finish for `drain_s` seconds.
 
     `runner_factory` returns a DurableRunner, or durable_app's pair; it may be async. `app_name` defaults to the
-    runner's. `connectors` live in this process: without a sandbox, for what cannot be a component.
+    runner's. `connectors` live in this process, beside those of `@tape.connector`: by name, or objects with a `name`.
+    They have no sandbox; they are for what cannot be a component.
     """
     if url:
         os.environ.setdefault("TAPE_URL", url)
@@ -82,16 +85,18 @@ class Worker:
         app_name: str,
         client: TapeClient,
         max_concurrent_runs: int = 16,
-        connectors: dict[str, Connector] | None = None,
+        connectors: Mapping[str, Any] | Iterable[Any] | None = None,
     ) -> None:
         self.worker_id = lease_owner()
         self._runner = runner
         self._app_name = app_name
         self._client = client
         self._max = max_concurrent_runs
-        self._connectors = connectors or {}
+        self._connectors = living.collect(connectors)
         self._drives: dict[str, asyncio.Task[None]] = {}
         self._answers: set[asyncio.Task[None]] = set()
+        # Those of them in which a connector of this process is being asked.
+        self._acting: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         # Of the stream that stands: its server is going away and gets nothing new from us.
         self._leaving = asyncio.Event()
@@ -140,6 +145,7 @@ class Worker:
                 max_concurrent_runs=self._max,
                 functions=functions.known(),
                 connectors=sorted(self._connectors),
+                described=[_described(name, one) for name, one in sorted(self._connectors.items())],
             )
             await self._send(stream, workers_pb2.WorkerMessage(hello=hello))
             drain = asyncio.create_task(self._drain(stream, leaving, drain_s))
@@ -157,6 +163,9 @@ class Worker:
                 task = asyncio.create_task(self._answer(stream, leaving, call, kind or ""))
                 self._answers.add(task)
                 task.add_done_callback(self._answers.discard)
+                if acting.named(call, kind or ""):
+                    self._acting.add(task)
+                    task.add_done_callback(self._acting.discard)
         except asyncio.CancelledError:
             if (self._stopping.is_set() or leaving.is_set()) and stream.done():
                 return welcomed  # we closed it ourselves
@@ -172,16 +181,20 @@ class Worker:
         try:
             await asyncio.wait((stopped, left), return_when=asyncio.FIRST_COMPLETED)
             # How long it waits is the server's to say, by ending the stream: what goes on then keeps its lease.
-            while self._drives and not stopped.done():
-                await asyncio.wait((stopped, *self._drives.values()), return_when=asyncio.FIRST_COMPLETED)
-            if self._drives:
-                await asyncio.wait(self._drives.values(), timeout=drain_s)
+            while (doing := self._doing()) and not stopped.done():
+                await asyncio.wait((stopped, *doing), return_when=asyncio.FIRST_COMPLETED)
+            if doing := self._doing():
+                await asyncio.wait(doing, timeout=drain_s)
         finally:
             stopped.cancel()
             left.cancel()
         await stream.done_writing()
         await asyncio.sleep(1)
         stream.cancel()
+
+    def _doing(self) -> set[asyncio.Task[None]]:
+        """What has to end before this worker goes: runs, and calls of connectors, which would be in doubt."""
+        return {*self._drives.values(), *self._acting}
 
     async def _beat(self, stream: Any, every_s: float) -> None:
         while True:
@@ -203,6 +216,8 @@ class Worker:
             answer = workers_pb2.WorkerAnswer(accepted=workers_pb2.Accepted())
         elif kind == "drain":
             answer = workers_pb2.WorkerAnswer(accepted=workers_pb2.Accepted())
+        elif acting.named(call, kind) and (self._stopping.is_set() or leaving.is_set()):
+            answer = _refused("draining", "this worker is going away")
         else:
             answer = await answer_call(call, kind, self._connectors)
         answer.call_id = call.call_id
@@ -244,6 +259,15 @@ class Worker:
             _log.warning("run %s is left: %s", call.run_id, error)
         except Exception:
             _log.exception("run %s failed", call.run_id)
+
+
+def _described(name: str, one: Any) -> workers_pb2.ConnectorInWorker:
+    return workers_pb2.ConnectorInWorker(
+        name=name,
+        observe=living.supports(one, "observe"),
+        status_check=living.supports(one, "status_check"),
+        compensate=living.supports(one, "compensate"),
+    )
 
 
 def _refused(code: str, message: str) -> workers_pb2.WorkerAnswer:
