@@ -1,7 +1,7 @@
 //! Writes down what leaves and what comes back, in such a way that a call which is cut off at any point leaves the truth behind.
 //!
 //! An exchange is `not-sent` until the moment it is handed to the client, `sent` from then on, and only then better:
-//! `answered` by a full answer, `not-sent` again if there never was a connection. Once sealed, nothing new leaves.
+//! `answered` by a full answer, `not-sent` again if no connection ever took any of it. Once sealed, nothing new leaves.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -117,6 +117,11 @@ impl InFlight {
         }
         self.connection = Some(connection);
         Ok(self)
+    }
+
+    /// It is certain that none of it left, whatever connections were tried. Dropping it says so.
+    pub fn never_left(mut self) {
+        self.connection = None;
     }
 
     /// The head of an answer came.

@@ -2,8 +2,16 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test's helper fails its test")]
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use async_trait::async_trait;
 use serde_json::{Value, json};
-use tape_connector_port::{CompensateOutcome, Connectors, ObserveAnswer, Outcome, Progress, StatusAnswer, Unmarked};
+use tape_connector_port::{
+    CompensateOutcome, Connectors, Mark, MarkRefused, ObserveAnswer, Outcome, Progress, Sender, StatusAnswer, Unmarked,
+};
 use tape_connector_tests::{PROBE, Setup, Upstream, effect, nobody_listens, obligation, probe_description};
 use tape_host::Host;
 
@@ -166,6 +174,105 @@ async fn one_request_in_doubt_outweighs_an_answered_one() {
             .unwrap();
         assert_eq!(name(&called.outcome), "unknown", "{:?}", called.evidence);
     }
+}
+
+/// An upstream that answers one request, keeps the connection, and stops listening when it is told. It never closes its ears: what comes
+/// after that is counted.
+struct OneAnswer {
+    origin: String,
+    stop: mpsc::Sender<()>,
+    stopped: mpsc::Receiver<()>,
+    heard: JoinHandle<usize>,
+}
+
+impl OneAnswer {
+    fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let ((stop, told), (done, stopped)) = (mpsc::channel(), mpsc::channel());
+        let heard = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"{}") {
+                let mut bytes = [0; 1024];
+                let count = stream.read(&mut bytes).unwrap();
+                assert_ne!(count, 0, "the first request comes whole");
+                request.extend(&bytes[..count]);
+            }
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+                .unwrap();
+            told.recv().unwrap();
+            drop(listener);
+            stream.shutdown(Shutdown::Write).unwrap();
+            done.send(()).unwrap();
+            let mut rest = Vec::new();
+            // Whoever closes with a reset has sent what was read until then.
+            stream.read_to_end(&mut rest).ok();
+            rest.len()
+        });
+        Self {
+            origin,
+            stop,
+            stopped,
+            heard,
+        }
+    }
+}
+
+/// Stops the upstream just before the request leaves, and lets the client's connection have so many turns to notice.
+struct StopsUpstream<'a>(&'a OneAnswer, usize);
+
+#[async_trait]
+impl Mark for StopsUpstream<'_> {
+    async fn sent(&self, _: Sender<'_>) -> Result<(), MarkRefused> {
+        self.0.stop.send(()).unwrap();
+        self.0.stopped.recv().unwrap();
+        for _ in 0..self.1 {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_a_closed_connection_gave_back_and_a_new_one_never_took_has_not_left() {
+    let upstreams: Vec<OneAnswer> = (0..8).map(|_| OneAnswer::start()).collect();
+    let setup = upstreams
+        .iter()
+        .fold(Setup::probe().config(probe_description()), |setup, upstream| {
+            setup.host(&upstream.origin)
+        });
+    let host = setup.start().await;
+    let mut unsent = 0;
+    for (turns, upstream) in upstreams.into_iter().enumerate() {
+        let send = json!({"send": {"method": "POST", "url": format!("{}/ok", upstream.origin), "body": "{}"}});
+        let confirmed = json!({"confirmed": {"external_ref": "x-1", "response": "{}"}});
+        let script = json!({"steps": [send], "answer": confirmed});
+        let first = host
+            .dispatch(PROBE, None, &effect("play", &script), &Unmarked)
+            .await
+            .unwrap();
+        assert_eq!(name(&first.outcome), "confirmed", "{first:?}");
+
+        // The second is handed to the connection that was kept, closed or not; nobody listens for another.
+        let script = json!({"steps": [send], "answer": {"unknown": {"reason": "{{last}}"}}});
+        let stops = StopsUpstream(&upstream, turns);
+        let second = host
+            .dispatch(PROBE, None, &effect("play", &script), &stops)
+            .await
+            .unwrap();
+        let heard = upstream.heard.join().unwrap();
+        let expected = if heard == 0 {
+            unsent += 1;
+            (Progress::NotSent, "retry")
+        } else {
+            (Progress::Sent, "unknown")
+        };
+        let came_to = (second.evidence.furthest(), name(&second.outcome));
+        assert_eq!(came_to, expected, "{turns} turns, {heard} bytes were heard: {second:?}");
+    }
+    assert!(unsent > 0, "the connection was never found closed");
 }
 
 #[tokio::test]

@@ -61,7 +61,13 @@ impl Clients {
         };
         let response = match response {
             Some(Ok(response)) => response,
-            Some(Err(error)) => return Err(no_answer(&error, &connection)),
+            Some(Err(error)) => {
+                let failed = no_answer(&error, &connection);
+                if matches!(failed, SendError::NotSent(_) | SendError::Denied(_)) {
+                    exchange.never_left();
+                }
+                return Err(failed);
+            }
             None if never_connected(&connection) => {
                 return Err(SendError::NotSent("no connection within the time limit".to_owned()));
             }
@@ -128,6 +134,11 @@ fn client(
         .build(connector))
 }
 
+/// What a failed request came to.
+///
+/// An error of connecting says that nothing left, also when a connection that was kept alive had been handed to the request before: the
+/// client connects anew only once that one has given the request back whole, because it was closed before it took any of it. (A request
+/// that runs out of time while it connects anew cannot be told from one that was on its way: it counts as sent.)
 fn no_answer(error: &Error, connection: &CaptureConnection) -> SendError {
     let mut text = error.to_string();
     let mut source = error.source();
