@@ -86,8 +86,8 @@ impl Project {
     /// # Panics
     /// When it does not come up.
     #[must_use]
-    pub fn dev_without_agent(&self) -> Dev<'_> {
-        let mut dev = self.start(&["--no-agent"], &[]);
+    pub fn dev_without_agent(&self, env: &[(&str, &str)]) -> Dev<'_> {
+        let mut dev = self.start(&["--no-agent"], env);
         dev.wait_for("the server", |status| !list(&status["server"]["reactors"]).is_empty());
         dev
     }
@@ -139,6 +139,12 @@ impl Dev<'_> {
                 self.story()
             )
         })
+    }
+
+    /// Where its server is, `tape://127.0.0.1:port`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// What its processes have said.

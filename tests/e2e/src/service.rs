@@ -93,6 +93,17 @@ impl Service {
         Self::of(project, "worker", command, &["-m", "tape.worker"], env)
     }
 
+    /// Runs a script of the project in the Python of its agent, with the server at `url`: its file, and what it is told.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn script(project: &Project, url: &str, arguments: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(python());
+        command.env("TAPE_URL", url);
+        Self::of(project, "script", command, arguments, env)
+    }
+
     fn of(project: &Project, name: &str, mut command: Command, arguments: &[&str], env: &[(&str, &str)]) -> Self {
         let log = project.root().join(format!("{name}-{}.log", free_port()));
         let file = File::create(&log).expect("a log file");

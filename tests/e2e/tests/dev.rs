@@ -30,7 +30,7 @@ fn is_alive(pid: u32) -> bool {
 fn a_run_that_nobody_drives_waits_and_can_be_cancelled() {
     let _turn = Turn::take();
     let project = Project::init();
-    let dev = project.dev_without_agent();
+    let dev = project.dev_without_agent(&[]);
     let started = dev.json(&["run", "Pay 1.00 EUR to Bob for tea"]);
     let id = started["run_id"].as_str().expect("a run has an id");
     assert_eq!(started["status"], "RUNNABLE");
