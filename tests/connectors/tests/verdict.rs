@@ -4,7 +4,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
 use async_trait::async_trait;
@@ -181,7 +181,7 @@ async fn one_request_in_doubt_outweighs_an_answered_one() {
 struct OneAnswer {
     origin: String,
     stop: mpsc::Sender<()>,
-    stopped: mpsc::Receiver<()>,
+    stopped: Mutex<mpsc::Receiver<()>>,
     heard: JoinHandle<usize>,
 }
 
@@ -214,7 +214,7 @@ impl OneAnswer {
         Self {
             origin,
             stop,
-            stopped,
+            stopped: Mutex::new(stopped),
             heard,
         }
     }
@@ -227,7 +227,7 @@ struct StopsUpstream<'a>(&'a OneAnswer, usize);
 impl Mark for StopsUpstream<'_> {
     async fn sent(&self, _: Sender<'_>) -> Result<(), MarkRefused> {
         self.0.stop.send(()).unwrap();
-        self.0.stopped.recv().unwrap();
+        self.0.stopped.lock().unwrap().recv().unwrap();
         for _ in 0..self.1 {
             tokio::task::yield_now().await;
         }

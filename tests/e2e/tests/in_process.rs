@@ -1,6 +1,6 @@
 //! Connectors in agents' processes: real workers in Python, a server, reactors of their own, real kills, and the bank's books.
 
-#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that fails fails its test")]
 
 use std::time::Duration;
 

@@ -18,13 +18,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tape_core::RowKey;
 use tape_store::{Store, StoreError};
 use tape_store_sqlite::{SqliteConfig, SqliteStore};
 use tape_store_tests::{commit, head, row, run};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Where the process over the disk has its store.
 const STORE: &str = "TAPE_DISK_STORE";
