@@ -15,10 +15,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A worker that drives nothing, and has a connector whose upstream is the bank.
 const LEDGER: &str = r#"
-import asyncio, json, os, pathlib, sys, urllib.parse, urllib.request
+import asyncio, json, logging, os, pathlib, sys, urllib.parse, urllib.request
 import tape
 import tape.worker
 
+logging.basicConfig(level="INFO")
 BANK, APP = os.environ["BANK_URL"], sys.argv[1]
 
 def ask(path, body=None):
