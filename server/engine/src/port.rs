@@ -99,6 +99,7 @@ impl Tape for Engine {
             owner: claim.owner,
             ttl_ms: claim.ttl_ms,
             at_once: claim.at_once,
+            from_outside: false,
         };
         let claimed = self.execute(&command, None).await?;
         if !claimed.acquired {

@@ -101,6 +101,7 @@ pub(super) async fn claim_obligation(
         owner: asked.claimer,
         ttl_ms: claim_ms("lease_ttl_ms", asked.lease_ttl_ms)?,
         at_once: false,
+        from_outside: true,
     };
     let claimed = cx.engine.execute(&command, origin.trace).await?;
     Ok(pb::ClaimObligationResponse {

@@ -46,6 +46,9 @@ pub struct ClaimObligation {
     pub ttl_ms: i64,
     /// Also if it rests because nobody could be asked: a worker has just attached.
     pub at_once: bool,
+    /// Who claims undoes it by means of its own, and looks for what may have happened itself: a claim that ran out is free then and
+    /// there, also before the upstream's books can tell.
+    pub from_outside: bool,
 }
 
 /// An obligation, and whether the claim was granted.
@@ -182,7 +185,8 @@ impl Command for ClaimObligation {
         let now = draft.now();
         draft.run(&self.run)?;
         let mut obligation = draft.obligation(self.seq)?.clone();
-        if !obligation.free(now, self.at_once) {
+        let ran_out = matches!(&obligation.state, ObligationState::Committed(claim) if !claim.lives(now));
+        if !(obligation.free(now, self.at_once) || self.from_outside && ran_out) {
             return Ok(ClaimedObligation {
                 acquired: false,
                 obligation,

@@ -100,7 +100,12 @@ fn a_person_decides_by_herself_when_the_books_can_be_believed() {
 #[test]
 fn a_compensation_whose_holder_died_is_looked_for_when_the_books_can_tell() {
     const TTL: i64 = 2_000;
-    for (ttl_ms, free_after) in [(TTL, BOOKS_LAG_MS), (3 * BOOKS_LAG_MS, 3 * BOOKS_LAG_MS)] {
+    // Who undoes it by means of its own looks itself: for it the claim's end counts.
+    for (ttl_ms, free_after, from_outside) in [
+        (TTL, BOOKS_LAG_MS, false),
+        (3 * BOOKS_LAG_MS, 3 * BOOKS_LAG_MS, false),
+        (TTL, TTL, true),
+    ] {
         let mut kept = Kept::new(Semantics::NonIdempotent);
         kept.attempt(Outcome::Confirmed {
             external_ref: "w-1".into(),
@@ -119,12 +124,13 @@ fn a_compensation_whose_holder_died_is_looked_for_when_the_books_can_tell() {
             owner: owner.into(),
             ttl_ms,
             at_once: true,
+            from_outside,
         };
         let claimed_at = kept.now;
         let dead = kept.run(&claim("dead"));
         assert!(dead.acquired && !dead.obligation.in_doubt);
         let due = dead.obligation.due().map(|due| due.at);
-        assert_eq!(due, Some(Time(claimed_at + free_after)));
+        assert_eq!(due, Some(Time(claimed_at + free_after.max(BOOKS_LAG_MS))));
         kept.now = claimed_at + free_after - 1;
         assert!(!kept.run(&claim("next")).acquired, "the books cannot tell yet");
         kept.now += 1;
@@ -160,6 +166,7 @@ fn a_compensation_in_doubt_waits_until_the_books_can_tell() {
             owner: "c".into(),
             ttl_ms: 0,
             at_once: false,
+            from_outside: false,
         };
         assert!(kept.run(&claim).acquired);
         let settled = kept.run(&SettleObligation {

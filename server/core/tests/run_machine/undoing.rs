@@ -35,6 +35,7 @@ impl Kept {
                     owner: owner(o),
                     ttl_ms: 0,
                     at_once,
+                    from_outside: at_once,
                 };
                 either(self.ask(&command, &Again::Quiet));
             }

@@ -333,7 +333,11 @@ impl Store for SqliteStore {
         self.tasks.close();
         self.tasks.wait().await;
         self.readers.close().await;
-        let lock = self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let lock = self
+            .lock
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
         // Said, and not left to the file's end: a process that is being started at this moment still has it open.
         if let Some(Err(error)) = lock.map(|file| file.unlock()) {
             tracing::warn!(%error, "the lock beside the database is held until this process ends");
