@@ -416,6 +416,12 @@ impl Effect {
         self.intent.mode == Mode::Outbox && matches!(self.state, EffectState::Pending { .. })
     }
 
+    /// Whether a driver has begun it and not said how it ended.
+    #[must_use]
+    pub fn begun_inline(&self) -> bool {
+        self.intent.mode == Mode::Inline && matches!(self.state, EffectState::Pending { .. })
+    }
+
     /// The claim on it, if it has one.
     #[must_use]
     pub fn claim(&self) -> Option<&Claim> {

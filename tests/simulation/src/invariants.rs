@@ -93,6 +93,7 @@ pub(crate) async fn check(store: &MemoryStore, runs: &[RunId], deeds: &Deeds, ba
         one_wire(&stored, bank, &mut wrong);
         within_the_cap(&stored, &mut wrong);
         undone_as_asked(&stored, deeds, bank, &mut wrong);
+        nothing_is_left(&stored, &mut wrong);
     }
     wrong
 }
@@ -264,6 +265,31 @@ fn undone_as_asked(stored: &Stored, deeds: &Deeds, bank: &Bank, wrong: &mut Vec<
         if undone && !books.undoing.undone(&obligation.external_ref) {
             wrong.push(format!(
                 "invariant 6: {obligation:?} is compensated, and was not undone"
+            ));
+        }
+    }
+}
+
+/// Invariant 6, the other way round: of a run that was compensated to its end, nothing that could be undone is left, or in doubt.
+fn nothing_is_left(stored: &Stored, wrong: &mut Vec<String>) {
+    let compensated = stored.journal.last().is_some_and(|entry| {
+        let payload: serde_json::Value = serde_json::from_str(&entry.payload_json).unwrap_or_default();
+        entry.kind == Kind::RunEnded && payload["compensated"] == true
+    });
+    if !compensated {
+        return;
+    }
+    for effect in stored.effects.iter().filter(|effect| effect.intent.handle.is_some()) {
+        let undone = stored
+            .obligations
+            .iter()
+            .any(|o| o.effect == effect.intent.key && o.order.is_some() && o.state == ObligationState::Compensated);
+        if effect.state != EffectState::Failed && !undone {
+            wrong.push(format!(
+                "invariant 6: {} is compensated, and {} is {} and not undone",
+                stored.run.id,
+                effect.intent.key,
+                effect.state.name()
             ));
         }
     }

@@ -234,6 +234,76 @@ async fn compensation_names_what_it_will_undo_newest_first() {
     assert_eq!(answer.run.unwrap().status(), pb::RunStatus::Failed);
 }
 
+/// Its driver may be dead or at work: what it has begun may have happened, and it alone knows.
+#[tokio::test]
+async fn what_is_under_way_when_a_run_is_compensated_is_in_doubt_until_its_driver_has_had_the_last_word() {
+    let server = TestServer::start().await;
+    let (mut tape, mut admin) = (server.tape.clone(), server.admin.clone());
+    let mut keys = Vec::new();
+    for (invocation, completion) in [("i-1", pb::EffectStatus::Confirmed), ("i-2", pb::EffectStatus::Failed)] {
+        let run = server.begin(invocation, "a", false).await.run_id;
+        let undoable = pb::BeginEffectRequest {
+            compensation: Some(pb::CompensationHandle {
+                function: "tools:refund".into(),
+                kind: "refund".into(),
+                ..Default::default()
+            }),
+            ..inline(&run, 0)
+        };
+        let undoable = tape.begin_effect(undoable).await.unwrap().into_inner().idempotency_key;
+        let only_read = tape
+            .begin_effect(inline(&run, 1))
+            .await
+            .unwrap()
+            .into_inner()
+            .idempotency_key;
+        let ask = pb::CompensateRunRequest {
+            run_id: run.clone(),
+            reason: "the customer left".into(),
+            ..Default::default()
+        };
+        let answer = admin.compensate_run(ask.clone()).await.unwrap().into_inner();
+        assert_eq!(answer.run.unwrap().status(), pb::RunStatus::Compensating);
+        let get = |key: &str| pb::GetEffectRequest {
+            run_id: run.clone(),
+            idempotency_key: key.to_owned(),
+        };
+        let effect = tape.get_effect(get(&undoable)).await.unwrap().into_inner();
+        assert_eq!(effect.effect.unwrap().status(), pb::EffectStatus::Unknown);
+        let effect = tape.get_effect(get(&only_read)).await.unwrap().into_inner();
+        assert_eq!(
+            effect.effect.unwrap().status(),
+            pb::EffectStatus::Pending,
+            "nothing could be undone of it"
+        );
+
+        let last_word = pb::CompleteEffectRequest {
+            run_id: run.clone(),
+            idempotency_key: undoable.clone(),
+            status: completion.into(),
+            ..Default::default()
+        };
+        for _ in 0..2 {
+            let said = tape.complete_effect(last_word.clone()).await.unwrap().into_inner();
+            assert_eq!(said.status(), completion);
+        }
+        refused(
+            tape.begin_effect(inline(&run, 2)).await,
+            Code::FailedPrecondition,
+            "TAPE-R003",
+        );
+        let answer = admin.compensate_run(ask).await.unwrap().into_inner();
+        keys.push((undoable, answer.obligations, answer.run.unwrap().status()));
+    }
+    let [(took, owed, status), (_, nothing, ended)] = &keys[..] else {
+        panic!()
+    };
+    assert_eq!(owed.iter().map(|o| &o.effect_key).collect::<Vec<_>>(), [took]);
+    assert_eq!(*status, pb::RunStatus::Compensating);
+    assert!(nothing.is_empty());
+    assert_eq!(*ended, pb::RunStatus::Failed);
+}
+
 #[tokio::test]
 async fn only_failed_and_stuck_runs_are_reopened_and_only_with_a_reason() {
     let server = TestServer::start().await;

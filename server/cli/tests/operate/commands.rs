@@ -301,3 +301,119 @@ async fn each_cross_of_the_doctor_says_what_to_do_next() {
         "{slip:?}"
     );
 }
+
+#[tokio::test]
+async fn what_nobody_can_undo_is_undone_by_hand_as_the_doctor_says() {
+    let folder = folder();
+    let server = Start::new(folder.path()).args(&["--reactors", "none"]).run().await;
+    let (mut client, url) = (server.tape().await, url(&server));
+    let run_id = client.begin_run(begin("1")).await.unwrap().into_inner().run_id;
+    let mut keys = Vec::new();
+    for call_index in 0..2 {
+        let effect = pb::BeginEffectRequest {
+            run_id: run_id.clone(),
+            tool_name: "book".into(),
+            call_index,
+            compensation: Some(pb::CompensationHandle {
+                function: "tools:unbook".into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        keys.push(client.begin_effect(effect).await.unwrap().into_inner().idempotency_key);
+    }
+    let took_hold = pb::CompleteEffectRequest {
+        run_id: run_id.clone(),
+        idempotency_key: keys[0].clone(),
+        status: pb::EffectStatus::Confirmed.into(),
+        ..Default::default()
+    };
+    client.complete_effect(took_hold).await.unwrap();
+
+    // The other one was under way: whether it took hold, a person has to find out first.
+    let asked = tape(folder.path(), &url, &["compensate", &run_id, "--reason", "wrong hotel"]).await;
+    assert!(
+        asked.code == 0 && asked.out.contains("COMPENSATING"),
+        "{}{}",
+        asked.out,
+        asked.err
+    );
+    let doctor = tape(folder.path(), &url, &["doctor"]).await;
+    let (_, cure) = crosses(&doctor.out)
+        .into_iter()
+        .find(|(cross, _)| cross.contains(&keys[1]))
+        .unwrap();
+    assert!(cure.contains("its driver has not said how it ended"), "{}", doctor.out);
+    let settle = [
+        "resolve",
+        "--effect",
+        &keys[1],
+        "--as",
+        "failed",
+        "--reason",
+        "the hotel says no",
+    ];
+    let settled = tape(folder.path(), &url, &settle).await;
+    assert_eq!(settled.code, 0, "{}{}", settled.out, settled.err);
+
+    let asked = tape(folder.path(), &url, &["--output", "json", "compensate", &run_id]).await;
+    let asked: Value = serde_json::from_str(&asked.out).unwrap();
+    let owed = asked["obligations"].as_array().unwrap();
+    assert!(owed.len() == 1 && owed[0]["effect"] == keys[0], "{asked}");
+    let seq = owed[0]["seq"].as_i64().unwrap();
+    let never = pb::ResolveObligationRequest {
+        run_id: run_id.clone(),
+        obligation_seq: seq,
+        status: pb::ObligationStatus::Stuck.into(),
+        result_json: "\"the hotel is closed\"".into(),
+        ..Default::default()
+    };
+    client.resolve_obligation(never).await.unwrap();
+    tape(folder.path(), &url, &["compensate", &run_id]).await;
+    let doctor = tape(folder.path(), &url, &["doctor"]).await;
+    assert_eq!(doctor.code, 4, "something is STUCK:\n{}", doctor.out);
+    let id = format!("{run_id}/{seq}");
+    let found = crosses(&doctor.out);
+    let cross = found
+        .iter()
+        .find(|(cross, _)| cross.contains(&format!("obligation {id} is STUCK")));
+    let (_, cure) = cross.unwrap_or_else(|| panic!("no cross:\n{}", doctor.out));
+    assert!(
+        cure.contains(&format!("tape resolve --obligation {id} --as compensated --reason")),
+        "{cure}"
+    );
+
+    let resolved = [
+        "resolve",
+        "--obligation",
+        &id,
+        "--as",
+        "compensated",
+        "--reason",
+        "by phone",
+    ];
+    let resolved = tape(folder.path(), &url, &resolved).await;
+    assert!(
+        resolved.code == 0 && resolved.out.contains("COMPENSATED"),
+        "{}{}",
+        resolved.out,
+        resolved.err
+    );
+    let doctor = tape(folder.path(), &url, &["doctor"]).await;
+    assert!(!doctor.out.contains("obligation"), "{}", doctor.out);
+    let wrong = [
+        "resolve",
+        "--obligation",
+        &run_id,
+        "--as",
+        "compensated",
+        "--reason",
+        "x",
+    ];
+    let wrong = tape(folder.path(), &url, &wrong).await;
+    assert!(
+        wrong.code == 1 && wrong.err.contains("is not RUN/NUMBER"),
+        "{}",
+        wrong.err
+    );
+}

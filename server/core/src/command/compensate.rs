@@ -5,7 +5,7 @@ use serde_json::json;
 use super::obligation::register;
 use super::{Command, Reads};
 use crate::draft::{Draft, Note};
-use crate::effect::{Effect, EffectEvent, EffectState};
+use crate::effect::{Doubt, Effect, EffectEvent, EffectState};
 use crate::entity::EntityId;
 use crate::id::{EffectKey, RunId};
 use crate::journal::Kind;
@@ -57,7 +57,8 @@ impl Command for CompensateRun {
     }
 
     fn reads(&self) -> Reads {
-        Reads::head()
+        // Undoing is rare, and may miss no effect that a driver has begun.
+        Reads::head().all(RowKind::Effect)
     }
 
     fn decide(&self, draft: &mut Draft) -> Result<Run, Refusal> {
@@ -67,12 +68,17 @@ impl Command for CompensateRun {
             return Ok(run.clone());
         }
         let from = run.state.name();
+        let last_word = match &run.state {
+            RunState::Running(lease) => lease.expires.max(at),
+            _ => at,
+        };
         draft.run_mut(&self.run)?.apply(RunEvent::CompensationAsked {
             policy: self.policy,
             at,
         })?;
         let payload = json!({ "reason": self.reason, "from": from });
         draft.journal(&self.run, Note::run(Kind::RunCompensating, &payload))?;
+        doubt_begun(draft, &self.run, last_word)?;
         Ok(draft.run(&self.run)?.clone())
     }
 }
@@ -85,7 +91,6 @@ impl Command for StepCompensation {
     }
 
     fn reads(&self) -> Reads {
-        // The one command that looks at all of a run's effects: undoing is rare, and it must miss none.
         Reads::head().all(RowKind::Effect).all(RowKind::Obligation)
     }
 
@@ -96,6 +101,8 @@ impl Command for StepCompensation {
         };
 
         self.cancel_unsent(draft)?;
+        // Those of a run whose compensation an older server began, and those that an operator has reopened since.
+        doubt_begun(draft, &self.run, now)?;
         if self.in_doubt(draft) {
             // Nobody can undo what may not have happened: the reconciler settles it first.
             return self.wait(draft, policy, now.after(LOOK_AGAIN_MS));
@@ -136,6 +143,32 @@ pub(super) fn cancel_unsent(draft: &mut Draft, run: &RunId, key: &EffectKey) -> 
     let payload = json!({ "reason": "cancelled" });
     draft.journal(run, Note::effect(Kind::EffectFailed, &effect, &payload))?;
     Ok(effect)
+}
+
+/// Calls in doubt what a driver has begun, could be undone, and has no outcome: the driver may be dead, and its tool's body may have done
+/// it. Until `last_word` the driver may still say how it ended; then the upstream is asked, or a person.
+fn doubt_begun(draft: &mut Draft, run: &RunId, last_word: Time) -> Result<(), Refusal> {
+    let now = draft.now();
+    let begun: Vec<_> = draft
+        .rows()
+        .filter_map(|(_, row)| match row {
+            Row::Effect(e) if e.begun_inline() && e.intent.handle.is_some() => Some(e.intent.key.clone()),
+            _ => None,
+        })
+        .collect();
+    for key in begun {
+        let doubt = Doubt {
+            next: last_word,
+            ..Effect::doubt(
+                "its run is being compensated, and its driver has not said how it ended",
+                now,
+            )
+        };
+        let effect = draft.move_effect(&key, EffectEvent::Unanswered(doubt), |_| ())?;
+        let payload = json!({ "tool": effect.intent.tool, "reason": "compensating" });
+        draft.journal(run, Note::effect(Kind::EffectUnknown, &effect, &payload))?;
+    }
+    Ok(())
 }
 
 impl StepCompensation {

@@ -12,6 +12,7 @@ use crate::json::check_payload;
 use crate::lease::Driver;
 use crate::refusal::{Refusal, Status};
 use crate::row::{Row, RowKey};
+use crate::run::RunState;
 
 /// What a tool's body says about its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +58,12 @@ impl Command for CompleteEffect {
         check_payload("error_json", &self.error_json)?;
         let run = draft.run(&self.run)?;
         let effect = draft.effect(&self.key)?;
-        // A cancel lands the open effect: what its body did, nobody will record any more.
-        if run.cancelled.is_none() {
+        if matches!(run.state, RunState::Compensating { .. }) {
+            // Its driver's last word on what it had begun: only the driver knows, and what took hold has to be undone.
+            run.check_fence(&self.driver)?;
+        } else if run.cancelled.is_none() {
             run.check_driver(&self.driver)?;
+        // A cancel lands the open effect: what its body did, nobody will record any more.
         } else if effect.state.settled() || self.completion == Completion::Confirmed {
             run.check_live()?;
         }
@@ -77,11 +81,15 @@ impl Command for CompleteEffect {
                 "Wait for it with GetEffect or SubscribeRun.",
             ));
         }
-        if matches!(effect.state, EffectState::Unknown(_)) && self.completion == Completion::Unknown {
+        let doubted = matches!(effect.state, EffectState::Unknown(_) | EffectState::Stuck { .. });
+        if doubted && self.completion == Completion::Unknown {
             return Ok(effect.clone());
         }
+        let last_word = doubted && matches!(run.state, RunState::Compensating { .. });
         let now = draft.now();
         let (event, kind) = match self.completion {
+            Completion::Confirmed if last_word => (EffectEvent::Present, Kind::EffectConfirmed),
+            Completion::Failed if last_word => (EffectEvent::Absent, Kind::EffectFailed),
             Completion::Confirmed => (EffectEvent::Confirmed, Kind::EffectConfirmed),
             Completion::Failed => (EffectEvent::Failed, Kind::EffectFailed),
             Completion::Unknown => (

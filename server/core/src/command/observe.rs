@@ -14,6 +14,7 @@ use crate::json::check_payload;
 use crate::lease::{CLAIM_MS, Claim};
 use crate::refusal::{Refusal, Status};
 use crate::row::RowKey;
+use crate::run::RunState;
 
 /// Takes an effect in doubt in order to ask the upstream about it.
 #[derive(Clone, Debug)]
@@ -200,13 +201,19 @@ impl Command for RecordObservation {
                 }
                 Ok(effect)
             }
-            Observation::Absent if effect.repeatable() || self.if_absent == IfAbsent::Redispatch => self.moved(
-                draft,
-                EffectEvent::AbsentRedispatch { next: now },
-                Kind::EffectRetrying,
-                "absent",
-                "",
-            ),
+            // Nobody carries out any more what was its driver's, when the run is being undone.
+            Observation::Absent
+                if self.goes_again(&effect)
+                    && !(effect.intent.mode == Mode::Inline && compensating(draft, &self.run)) =>
+            {
+                self.moved(
+                    draft,
+                    EffectEvent::AbsentRedispatch { next: now },
+                    Kind::EffectRetrying,
+                    "absent",
+                    "",
+                )
+            }
             Observation::Absent if self.if_absent == IfAbsent::Ask => {
                 let reason = "the upstream does not have it; a person decides whether it goes again".to_owned();
                 self.moved(
@@ -264,7 +271,17 @@ impl Command for RecordObservation {
     }
 }
 
+fn compensating(draft: &Draft, run: &RunId) -> bool {
+    draft
+        .run(run)
+        .is_ok_and(|run| matches!(run.state, RunState::Compensating { .. }))
+}
+
 impl RecordObservation {
+    fn goes_again(&self, effect: &Effect) -> bool {
+        effect.repeatable() || self.if_absent == IfAbsent::Redispatch
+    }
+
     /// Whether the answer that was asked for under the claim is recorded: then the claim is over.
     ///
     /// An answer that comes too late is refused: what the books said before somebody else asked may not be so any more.

@@ -6,12 +6,14 @@ use tape_core::command::decision::RecordDecision;
 use tape_core::command::end_run::{CancelRun, EndRun};
 use tape_core::command::operator::Redrive;
 use tape_core::command::recovery::{ClaimRecovery, LoseLease};
+use tape_core::effect::EffectState;
 use tape_core::lease::Driver;
+use tape_core::obligation::ObligationState;
 use tape_core::run::{Caller, CompensationPolicy, Ending, RunState};
 use tape_core::{Command, EffectKey};
 
 use crate::kept::{Again, Kept, id, identity};
-use crate::names::{either, lease, owner, same, tell};
+use crate::names::{EFFECTS, either, key, lease, owner, same, tell};
 use crate::steps::{Fence, Step};
 
 impl Kept {
@@ -109,7 +111,11 @@ impl Kept {
                 either(self.ask(&CompensateRun { run, reason, policy }, &same()));
             }
             Step::UndoNext(at_once) => {
+                let compensated = matches!(self.head().map(|run| &run.state), Some(RunState::Compensating { .. }));
                 either(self.ask(&StepCompensation { run, at_once }, &same()));
+                if compensated && self.head().is_some_and(|run| run.state == RunState::Failed) {
+                    self.check_undone();
+                }
             }
             Step::Redrive => {
                 let reason = "again".into();
@@ -127,6 +133,22 @@ impl Kept {
             | Step::FireTimer(..)
             | Step::ReleaseTimer(..)) => self.wait(&step),
             step => self.touch(&step),
+        }
+    }
+
+    /// Nothing that could be undone is left of a run that was compensated, and of nothing is it unknown whether it happened.
+    fn check_undone(&self) {
+        let undone = |key: &EffectKey| {
+            self.obligations().iter().any(|seq| {
+                self.obligation(*seq).is_some_and(|obligation| {
+                    obligation.effect == *key && obligation.state == ObligationState::Compensated
+                })
+            })
+        };
+        for effect in (0..EFFECTS).filter_map(|e| self.effect(&key(e))) {
+            let key = &effect.intent.key;
+            let left = effect.intent.handle.is_some() && effect.state != EffectState::Failed;
+            assert!(!left || undone(key), "{key} is {} and not undone", effect.state.name());
         }
     }
 
