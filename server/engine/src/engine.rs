@@ -87,6 +87,12 @@ impl Engine {
         self.store.ping().await.map_err(store_error)
     }
 
+    /// What a person has to see to although the store answers.
+    #[must_use]
+    pub fn concern(&self) -> Option<String> {
+        self.store.concern()
+    }
+
     /// Wakes whoever waits for what other servers commit; runs until it is dropped.
     pub async fn hear(&self) {
         loop {

@@ -27,6 +27,7 @@ struct Gauges {
     due: Gauge<u64>,
     lag: Gauge<f64>,
     workers: Gauge<u64>,
+    concern: Gauge<u64>,
 }
 
 static GAUGES: LazyLock<Gauges> = LazyLock::new(|| {
@@ -49,6 +50,10 @@ static GAUGES: LazyLock<Gauges> = LazyLock::new(|| {
             .with_description("For how long the oldest row that is due for a reactor has been due")
             .build(),
         workers: gauge("tape.workers", "Workers attached to this server"),
+        concern: gauge(
+            "tape.store.concern",
+            "1 while the store answers and a person has to see to it all the same; /readyz says to what",
+        ),
     }
 });
 
@@ -57,6 +62,7 @@ pub(crate) async fn run(engine: Arc<Engine>, hub: Arc<WorkerHub>, interval: Dura
     loop {
         let began = Instant::now();
         GAUGES.workers.record(hub.workers().len() as u64, &[]);
+        GAUGES.concern.record(engine.concern().is_some().into(), &[]);
         let counted = tokio::select! {
             counted = count(&engine) => counted,
             () = stop.cancelled() => return,

@@ -121,6 +121,11 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Unavailable`] if it does not.
     async fn ping(&self) -> Result<(), StoreError>;
 
+    /// What a person has to see to although the store answers: what is wrong, and what to do.
+    fn concern(&self) -> Option<String> {
+        None
+    }
+
     /// Finishes what was accepted, and lets go of the store.
     async fn close(&self);
 }

@@ -4,6 +4,7 @@
 //! serves them all. Readers have connections of their own and see the last committed state (WAL).
 
 mod batch;
+mod condition;
 mod config;
 mod driver;
 mod error;

@@ -1,7 +1,6 @@
 //! The store trait over SQLite.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
@@ -16,6 +15,7 @@ use tape_store::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
+use crate::condition::Condition;
 use crate::config::SqliteConfig;
 use crate::error::unavailable;
 use crate::{driver, queries, writer};
@@ -31,7 +31,7 @@ pub struct SqliteStore {
     /// Held as long as the store is open.
     lock: std::sync::Mutex<Option<std::fs::File>>,
     /// The last batch could not be written.
-    failing: Arc<AtomicBool>,
+    condition: Arc<Condition>,
     config: SqliteConfig,
 }
 
@@ -47,12 +47,12 @@ impl SqliteStore {
         let readers = driver::readers(config).await?;
         let (queue, waiting) = mpsc::channel(config.queue_max);
         let tasks = TaskTracker::new();
-        let failing = Arc::new(AtomicBool::new(false));
-        let (batch_max, failed, running) = (config.batch_max, failing.clone(), tasks.token());
+        let condition = Arc::new(Condition::default());
+        let (batch_max, kept, running) = (config.batch_max, condition.clone(), tasks.token());
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || {
-                writer::run(connection, waiting, batch_max, &failed);
+                writer::run(connection, waiting, batch_max, kept);
                 // Closing waits for this.
                 drop(running);
             })
@@ -62,7 +62,7 @@ impl SqliteStore {
             queue: std::sync::Mutex::new(Some(queue)),
             tasks,
             lock: std::sync::Mutex::new(Some(lock)),
-            failing,
+            condition,
             config: config.clone(),
         })
     }
@@ -311,15 +311,21 @@ impl Store for SqliteStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         // After a failure the file is tried: a server that is sent no writes would not find out that they succeed again.
-        if self.failing.load(Ordering::Relaxed) {
+        if self.condition.failing() {
             driver::try_write(&self.config).await?;
-            self.failing.store(false, Ordering::Relaxed);
+            self.condition.set_failing(false);
         }
         sqlx::query("SELECT 1")
             .execute(&self.readers)
             .await
             .map(drop)
             .map_err(unavailable)
+    }
+
+    fn concern(&self) -> Option<String> {
+        let text = "the log cannot be written back into the database file: nothing is lost, but the log grows until the server is started \
+                    again; see to the disk, then start it again";
+        self.condition.grows().then(|| text.to_owned())
     }
 
     async fn close(&self) {

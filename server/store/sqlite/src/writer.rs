@@ -2,7 +2,6 @@
 //! of its own, on which SQLite runs: between a commit's arrival and its answer there is no other switch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tape_core::Time;
@@ -11,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::batch::{Answers, Batch};
+use crate::condition::Condition;
 use crate::error::failed;
 use crate::places::{Place, Places};
 use crate::statements;
@@ -30,13 +30,13 @@ pub(crate) fn run(
     connection: Connection,
     mut queue: mpsc::Receiver<Waiting>,
     batch_max: usize,
-    failing: &Arc<AtomicBool>,
+    condition: Arc<Condition>,
 ) {
     let mut writer = Writer {
         connection,
         places: Places::default(),
         next_no: None,
-        grows: false,
+        condition,
     };
     let mut waiting = Vec::with_capacity(batch_max);
     while queue.blocking_recv_many(&mut waiting, batch_max) > 0 {
@@ -49,7 +49,7 @@ pub(crate) fn run(
         let written = writer.write(commits);
         measure::batch("sqlite", count, began.elapsed(), written.is_ok());
         // Said once, however long it lasts.
-        match (&written, failing.swap(written.is_err(), Ordering::Relaxed)) {
+        match (&written, writer.condition.set_failing(written.is_err())) {
             (Err(error), false) => tracing::error!(%error, "nothing can be written; callers are told UNAVAILABLE"),
             (Ok(_), true) => tracing::warn!("what is written is durable again"),
             _ => {}
@@ -72,7 +72,7 @@ pub(crate) fn run(
         }
         writer.write_back();
     }
-    if writer.grows {
+    if writer.condition.grows() {
         // As long as one connection is open, the last one that is closed does not write the log back.
         std::mem::forget(writer.connection);
         return;
@@ -87,8 +87,7 @@ struct Writer {
     places: Places,
     /// The number of the next new entity; none = to be asked for.
     next_no: Option<i64>,
-    /// The log could not be written back: it grows until the file is opened anew.
-    grows: bool,
+    condition: Arc<Condition>,
 }
 
 impl Writer {
@@ -107,11 +106,11 @@ impl Writer {
 
     /// Writes the log back into the file when it is long enough.
     fn write_back(&mut self) {
-        if self.grows || !written_back::due() {
+        if self.condition.grows() || !written_back::due() {
             return;
         }
         if let Err(error) = written_back::write_back(&self.connection) {
-            self.grows = true;
+            self.condition.set_grows();
             tracing::error!(
                 %error,
                 "the log cannot be written back into the database file; nothing is lost, but the log grows until the server is \

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -70,6 +71,13 @@ async fn the_process_over_the_disk() {
             sqlx::raw_sql("COMMIT").execute(&mut reader).await.ok();
         }
     });
+    tasks.spawn(async move {
+        while store.concern().is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        println!("concern raised");
+        std::future::pending().await
+    });
     tasks.join_next().await;
 }
 
@@ -86,6 +94,8 @@ struct Stage {
     process: Child,
     told: Receiver<(String, Told)>,
     all: Arc<Mutex<BTreeMap<String, Told>>>,
+    /// A person has to see to the store.
+    concern: Arc<AtomicBool>,
 }
 
 impl Stage {
@@ -114,6 +124,8 @@ impl Stage {
         let (tell, told) = channel();
         let all = Arc::new(Mutex::new(BTreeMap::new()));
         let heard = all.clone();
+        let concern = Arc::new(AtomicBool::new(false));
+        let raised = concern.clone();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let (word, name) = line.split_once(' ').unwrap_or_default();
@@ -121,6 +133,10 @@ impl Stage {
                     "there" => Told::There,
                     "refused" => Told::Refused,
                     "wrong" => panic!("{line}"),
+                    "concern" => {
+                        raised.store(true, Ordering::Relaxed);
+                        continue;
+                    }
                     _ => continue,
                 };
                 let all = &mut heard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,6 +151,7 @@ impl Stage {
             process,
             told,
             all,
+            concern,
         }
     }
 
@@ -224,6 +241,8 @@ async fn nothing_is_lost(what: &str, refuses: bool) {
     // It goes on by itself, for longer than the log is before it is written back.
     stage.hears(600, Told::There);
     let failures = stage.failures();
+    // Only a log that cannot be written back stays so once the disk is well.
+    assert_eq!(stage.concern.load(Ordering::Relaxed), what == "db", "{what}");
     let (acknowledged, there) = stage.after_a_loss_of_power().await;
     assert!(acknowledged.len() >= 650);
     assert_eq!(acknowledged, there, "acknowledged, and gone with the power");
