@@ -76,6 +76,12 @@ pub const ALL: &[Explanation] = &[
         "Share one connection: it carries many calls at once. Then look at the metric tape_connections, and raise --max-connections (tape.server.max_connections) if that many are meant.",
     ),
     about(
+        "TAPE-A009",
+        "more waits than one answer looks at",
+        "Over 100,000 effects or obligations wait: ListPendingEffects and ListObligations would be slow, and would have to leave some out.",
+        "Look at single runs (`tape status RUN`); Admin.Stats and the metrics tape_effects and tape_obligations_unresolved count what waits. Most of it is usually one connector that nobody serves, or an upstream that is down: `tape doctor` names it.",
+    ),
+    about(
         "TAPE-C001",
         "no connector of that name is deployed",
         "An effect names a connector of which no version is active for its tenant.",

@@ -13,12 +13,13 @@ use tape_core::connector::{
 use tape_core::effect::EffectState;
 use tape_core::entity::EntityKind;
 use tape_core::row::RowKind;
-use tape_core::{Entry, Row, RowKey};
+use tape_core::{Entry, Row, RowKey, Time};
 use tape_port::{Deployments, TapeError};
 use tape_store::{ListQuery, Listed, Position, codec};
 use tokio::sync::watch;
 
 use crate::engine::{Engine, store_error};
+use crate::scan::OpenEffects;
 
 /// Heads read at once.
 const PAGE: u32 = 500;
@@ -261,7 +262,14 @@ impl Engine {
     /// # Errors
     /// [`TapeError::Unavailable`].
     pub async fn unsettled_by(&self, name: &ConnectorName, version: &str) -> Result<usize, TapeError> {
-        let open = self.open_effects(Some(&name.tenant), true).await?;
+        let all = OpenEffects {
+            tenant: Some(&name.tenant),
+            pending: true,
+            unknown: true,
+            begun_until: Time::NEVER,
+            most: usize::MAX,
+        };
+        let open = self.open_effects(all).await?;
         let theirs = open.iter().filter(|(_, effect)| {
             effect.intent.connector == name.name
                 && matches!(

@@ -38,6 +38,7 @@ pub use matcher::Matcher;
 pub use reaction::{TaskClaim, TaskStatus};
 pub use read::{Page, RunFilter};
 pub use retention::{Retention, RetentionPass};
+pub use scan::OpenEffects;
 pub use session::SessionView;
 pub use tail::{Event, EventFeed, EventFilter};
 pub use tape_store::Position;

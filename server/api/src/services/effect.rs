@@ -5,7 +5,7 @@ use tape_core::command::begin_effect::{BeginEffect, Known};
 use tape_core::command::complete_effect::{CompleteEffect, Completion};
 use tape_core::command::observe::Booking;
 use tape_core::command::outside::{Finding, RecordFinding};
-use tape_core::effect::EffectState;
+use tape_engine::OpenEffects;
 use tape_port::TapeError;
 use tape_proto::v1 as pb;
 use tonic::metadata::MetadataMap;
@@ -140,12 +140,15 @@ pub(super) async fn list_pending_effects(
         .now()
         .after(-not_negative("older_than_ms", asked.older_than_ms, "any age")?);
     let most = limit("limit", asked.limit, 200, 1000)? as usize;
-    let effects = cx.engine.open_effects(cx.caller.bound(), pending).await?.into_iter();
-    let wanted = effects.filter(|(_, effect)| {
-        let in_doubt = matches!(effect.state, EffectState::Unknown(_) | EffectState::Stuck { .. });
-        effect.begun <= until && if in_doubt { unknown } else { pending }
-    });
+    let wanted = OpenEffects {
+        tenant: cx.caller.bound(),
+        pending,
+        unknown,
+        begun_until: until,
+        most,
+    };
+    let effects = cx.engine.open_effects(wanted).await?.into_iter();
     Ok(pb::ListPendingEffectsResponse {
-        effects: wanted.take(most).map(|(run, effect)| record(&run, effect)).collect(),
+        effects: effects.map(|(run, effect)| record(&run, effect)).collect(),
     })
 }

@@ -373,6 +373,38 @@ async fn pending_effects_are_listed_oldest_first_inline_ones_too() {
     assert_eq!(list(0, false, false, 1).await, [key]);
 }
 
+#[tokio::test]
+async fn the_oldest_pending_effect_is_listed_however_many_newer_runs_live() {
+    let server = TestServer::start().await;
+    let run = server.begin("oldest", "a", false).await.run_id;
+    let begun = server.tape.clone().begin_effect(inline(&run, 0)).await.unwrap();
+    let oldest = begun.into_inner().idempotency_key;
+    for number in 0..1_100 {
+        server.clock.turn(1);
+        server.begin(&format!("i-{number}"), "a", false).await;
+    }
+    let newer = server.begin("newest", "a", false).await.run_id;
+    server.tape.clone().begin_effect(inline(&newer, 0)).await.unwrap();
+    let request = pb::ListPendingEffectsRequest {
+        include_pending: true,
+        limit: 1,
+        ..Default::default()
+    };
+    let answer = server
+        .tape
+        .clone()
+        .list_pending_effects(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let keys: Vec<_> = answer
+        .effects
+        .into_iter()
+        .map(|effect| effect.idempotency_key)
+        .collect();
+    assert_eq!(keys, [oldest]);
+}
+
 /// Between the order to undo a run and the compensation's own look at it, nothing of the run leaves any more.
 #[tokio::test]
 async fn what_was_not_sent_before_its_run_is_undone_never_is() {
