@@ -16,4 +16,4 @@ pub use deployed::{Components, probe_version};
 pub use guests::{component, marked};
 pub use kit::{connectors_folder, holds, subject};
 pub use marks::{CountingMark, RefusingMark};
-pub use upstream::{Upstream, nobody_listens};
+pub use upstream::{Crowded, Upstream, nobody_listens};

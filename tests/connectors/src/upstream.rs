@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// | path | does |
 /// |---|---|
@@ -81,6 +83,43 @@ pub async fn nobody_listens() -> String {
         "http://{}",
         listener.local_addr().expect("a bound listener has an address")
     )
+}
+
+/// An origin that takes no more connections and refuses none: whoever connects waits until its own time limit.
+pub struct Crowded {
+    origin: String,
+    _listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Crowded {
+    /// Fills the queue of a listener that nobody is accepted from.
+    ///
+    /// # Panics
+    /// If no address can be bound, or the queue has no end.
+    pub async fn start() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let anywhere = "127.0.0.1:0".parse().expect("an address");
+        socket.bind(anywhere).expect("a free port");
+        let listener = socket.listen(1).expect("a bound socket listens");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let mut waiting = Vec::new();
+        while let Ok(taken) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            waiting.push(taken.expect("it refuses nobody"));
+            assert!(waiting.len() < 64, "the queue of one has no end");
+        }
+        Self {
+            origin: format!("http://{address}"),
+            _listener: listener,
+            _waiting: waiting,
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
 }
 
 /// Serves one connection until either side has enough. A client that goes away is no matter.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tape_connector_port::{
     CompensateOutcome, Connectors, Mark, MarkRefused, ObserveAnswer, Outcome, Progress, Sender, StatusAnswer, Unmarked,
 };
-use tape_connector_tests::{PROBE, Setup, Upstream, effect, nobody_listens, obligation, probe_description};
+use tape_connector_tests::{Crowded, PROBE, Setup, Upstream, effect, nobody_listens, obligation, probe_description};
 use tape_host::Host;
 
 /// What the guest says or does once its request has come to whatever it came to.
@@ -28,11 +28,12 @@ const GUESTS: [&str; 8] = [
 ];
 
 /// How far the request gets: the path asked for, and what that comes to.
-const REQUESTS: [(&str, Progress); 9] = [
+const REQUESTS: [(&str, Progress); 10] = [
     ("none", Progress::NotSent),
     ("get /ok", Progress::NotSent),
     ("refused", Progress::NotSent),
     ("denied", Progress::NotSent),
+    ("crowded", Progress::NotSent),
     ("/cut", Progress::Sent),
     ("/cut-head", Progress::Sent),
     ("/cut-body", Progress::Sent),
@@ -43,18 +44,25 @@ const REQUESTS: [(&str, Progress); 9] = [
 struct World {
     upstream: Upstream,
     nobody: String,
+    crowded: Crowded,
     host: Host,
 }
 
 impl World {
     async fn new(description: Value) -> Self {
-        let (upstream, nobody) = (Upstream::start().await, nobody_listens().await);
+        let (upstream, nobody, crowded) = (Upstream::start().await, nobody_listens().await, Crowded::start().await);
         let setup = Setup::probe()
             .config(description)
             .host(&upstream.origin())
-            .host(&nobody);
+            .host(&nobody)
+            .host(crowded.origin());
         let host = setup.limits(|limits| limits.timeout_ms = 1_000).start().await;
-        Self { upstream, nobody, host }
+        Self {
+            upstream,
+            nobody,
+            crowded,
+            host,
+        }
     }
 
     fn script(&self, guest: &str, request: &str) -> Value {
@@ -63,6 +71,7 @@ impl World {
             "none" => vec![],
             "get /ok" => vec![send("GET", self.upstream.url("/ok"))],
             "refused" => vec![send("POST", format!("{}/ok", self.nobody))],
+            "crowded" => vec![send("POST", format!("{}/ok", self.crowded.origin()))],
             "denied" => vec![send("POST", "https://elsewhere.example/ok".to_owned())],
             path => vec![send("POST", self.upstream.url(path))],
         };
@@ -128,17 +137,17 @@ async fn check_column(requests: &[(&str, Progress)]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_cell_where_nothing_was_sent() {
-    check_column(&REQUESTS[..4]).await;
+    check_column(&REQUESTS[..5]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_cell_where_a_request_was_sent_and_not_answered() {
-    check_column(&REQUESTS[4..8]).await;
+    check_column(&REQUESTS[5..9]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_cell_where_a_request_was_answered() {
-    check_column(&REQUESTS[8..]).await;
+    check_column(&REQUESTS[9..]).await;
 }
 
 #[tokio::test]
