@@ -96,6 +96,10 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     let config = args.config()?;
     allow_files();
     let stop = CancellationToken::new();
+    // Without anything to read again, the signal means what it always did: the terminal is gone. With it, one that comes while the
+    // server starts must not end it.
+    let files = config.tls.is_some() || config.auth_tokens.is_some();
+    let mut hangup = files.then(|| signal(SignalKind::hangup())).transpose()?;
     let node = Node::start(config);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let asked = async {
@@ -110,11 +114,6 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         () = &mut asked => return Ok(()),
     };
     let credentials = node.credentials();
-    // Without anything to read again, the signal means what it always did: the terminal is gone.
-    let mut hangup = credentials
-        .are_some()
-        .then(|| signal(SignalKind::hangup()))
-        .transpose()?;
     let running = node.run(stop.clone());
     tokio::pin!(running);
     loop {

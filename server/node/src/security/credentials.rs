@@ -71,12 +71,6 @@ impl Credentials {
         Some(book.clone())
     }
 
-    /// Whether there is anything to read again.
-    #[must_use]
-    pub fn are_some(&self) -> bool {
-        self.certificate.is_some() || self.book.is_some()
-    }
-
     /// Reads the files again. Each counts from now on, or, if it is damaged, what was read before does, and the log says so.
     /// Calls under way go on, but for those of a token that was taken back.
     pub fn reload(&self) {
