@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::connectors::{Declared, ProcessSecrets, Stored};
+use crate::footprint;
 
 /// The fallback: a change of which nobody told is seen no later than this.
 const POLL: Duration = Duration::from_secs(1);
@@ -75,7 +76,7 @@ impl Follower {
     /// [`TapeError`]: the registry does not answer.
     pub(crate) async fn look(&self) -> Result<Vec<Deployable>, TapeError> {
         let mut state = self.state.lock().await;
-        let mut newest = Vec::new();
+        let (mut newest, mut loaded) = (Vec::new(), false);
         for deployed in self.deployments.deployed_since(&state.known).await? {
             let Deployed { connector, versions } = deployed;
             let failed = state.failed.get(&connector.name);
@@ -85,6 +86,7 @@ impl Follower {
             let wanted = wanted(&connector, versions);
             match self.host.deploy(&wanted, &self.source).await {
                 Ok(()) => {
+                    loaded = true;
                     let idle = wanted
                         .versions
                         .last()
@@ -100,6 +102,9 @@ impl Follower {
                         .insert(connector.name, (connector.seq, Instant::now() + RETRY));
                 }
             }
+        }
+        if loaded {
+            footprint::forget_text();
         }
         Ok(newest)
     }
@@ -140,11 +145,16 @@ impl Follower {
                 declared.clear();
             }
         }
-        for version in self.look().await? {
+        let newest = self.look().await?;
+        let warmed = !newest.is_empty();
+        for version in newest {
             // Nobody waits for it: whoever activates it later does not wait for its loading.
             if let Err(error) = self.host.warm(&version.tenant, &version.name, &version.version).await {
                 tracing::warn!(connector = version.name, version = version.version, %error, "it cannot be loaded in advance");
             }
+        }
+        if warmed {
+            footprint::forget_text();
         }
         Ok(())
     }

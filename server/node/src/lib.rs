@@ -14,6 +14,7 @@ mod config;
 mod connectors;
 mod door;
 mod follow;
+mod footprint;
 mod http;
 mod lanes;
 mod node;

@@ -22,7 +22,7 @@ use crate::project::Project;
 use crate::reactors::Crew;
 use crate::security::{self, Credentials};
 use crate::serving::Listeners;
-use crate::{census, connectors, http, lanes, reactions, retention, store};
+use crate::{census, connectors, footprint, http, lanes, reactions, retention, store};
 
 /// Why a node did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -196,6 +196,7 @@ impl Node {
         let counting = census::run(engine, hub.clone(), config.count_interval, stop.clone());
         reacting.spawn(counting);
         tracing::info!(grpc = %addresses.0, http = ?addresses.1, store = store::redact(&config.store_url), "serving");
+        footprint::forget_text();
         let stop = Stop {
             reactors: stop,
             reacting,
