@@ -12,11 +12,8 @@ use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::payload::payload;
 use crate::stream::DriverStream;
-
-/// A JSON string of about 200 bytes, as the sizes of the targets are given.
-pub const PAYLOAD: &str = "\"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\
-0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"";
 
 /// Asks on the stream if there is one, or else by a call.
 macro_rules! ask {
@@ -49,6 +46,7 @@ pub struct Client {
     health: HealthClient<Channel>,
     name: String,
     runs: u64,
+    payloads: u64,
 }
 
 impl Client {
@@ -74,6 +72,7 @@ impl Client {
                 health: HealthClient::new(shared.clone()),
                 name: format!("{name}-{index}"),
                 runs: 0,
+                payloads: (index as u64) << 32,
             });
         }
         Ok(connected)
@@ -89,8 +88,8 @@ impl Client {
             run_id: run_id.clone(),
             decision_index: 0,
             model: "model".to_owned(),
-            request_json: PAYLOAD.to_owned(),
-            response_json: PAYLOAD.to_owned(),
+            request_json: self.payload(),
+            response_json: self.payload(),
             ..Default::default()
         };
         ask!(self, RecordDecision, record_decision, decision);
@@ -131,7 +130,7 @@ impl Client {
             decision_index: 0,
             tool_name: "tool".to_owned(),
             call_index: index,
-            request_json: PAYLOAD.to_owned(),
+            request_json: self.payload(),
             ..Default::default()
         };
         let key = ask!(self, BeginEffect, begin_effect, begin).idempotency_key;
@@ -139,11 +138,16 @@ impl Client {
             run_id: run_id.to_owned(),
             idempotency_key: key,
             status: EffectStatus::Confirmed.into(),
-            response_json: PAYLOAD.to_owned(),
+            response_json: self.payload(),
             ..Default::default()
         };
         ask!(self, CompleteEffect, complete_effect, complete);
         Ok(())
+    }
+
+    fn payload(&mut self) -> String {
+        self.payloads += 1;
+        payload(self.payloads)
     }
 
     /// A call that the server answers from nothing: what gRPC itself costs.

@@ -7,11 +7,13 @@
 mod client;
 pub mod floor;
 mod load;
+mod payload;
 mod samples;
 mod server;
 mod stream;
 
-pub use client::{Client, PAYLOAD, Way};
+pub use client::{Client, Way};
 pub use load::{Measured, Work, apply, apply_by, stored_runs};
+pub use payload::{PAYLOAD_BYTES, payload};
 pub use samples::Samples;
 pub use server::{Server, Setup, Usage};

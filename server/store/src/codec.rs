@@ -1,7 +1,8 @@
 //! Bytes <-> domain: how rows, their keys and journal entries are stored.
 //!
-//! A row is MessagePack with structs as arrays, behind one version byte. The rule of change: fields are only added at the
-//! end of a struct, with `#[serde(default)]`; anything else needs a new version byte and a decoder for the old one.
+//! A row is MessagePack with structs as arrays, behind one byte for the format: 1 plain, 2 [packed](crate::packed) where that is
+//! shorter. The rule of change: fields are only added at the end of a struct, with `#[serde(default)]`; anything else needs a
+//! new format and a decoder for the old ones.
 //! Keys are ordered bytes: numbers big-endian, so that a range comes in the order of its numbers.
 
 use serde::de::DeserializeOwned;
@@ -9,9 +10,12 @@ use tape_core::row::RowKind;
 use tape_core::{EffectKey, Entry, Row, RowKey};
 
 use crate::error::StoreError;
+use crate::packed::{pack, unpack};
 
-/// First byte of everything that this version writes.
-const VERSION: u8 = 1;
+/// First byte of what is stored as it is.
+const PLAIN: u8 = 1;
+/// First byte of what is stored in fewer bytes.
+const PACKED: u8 = 2;
 
 /// A row as bytes.
 ///
@@ -46,21 +50,29 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, StoreError> {
 }
 
 fn encode(value: &impl serde::Serialize) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = vec![VERSION];
+    let mut bytes = vec![PLAIN];
     rmp_serde::encode::write(&mut bytes, value).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    Ok(bytes)
+    Ok(match bytes.split_first().and_then(|(_, plain)| pack(PACKED, plain)) {
+        Some(packed) => packed,
+        None => bytes,
+    })
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     match bytes.split_first() {
-        Some((&VERSION, body)) => {
-            rmp_serde::from_slice(body).map_err(|error| StoreError::Corrupt(format!("not decodable: {error}")))
+        Some((&PLAIN, plain)) => read(plain),
+        Some((&PACKED, packed)) => {
+            read(&unpack(packed).map_err(|problem| StoreError::Corrupt(format!("cannot be unpacked: {problem}")))?)
         }
-        Some((version, _)) => Err(StoreError::Corrupt(format!(
-            "format {version} is newer than this server"
+        Some((format, _)) => Err(StoreError::Corrupt(format!(
+            "format {format} is newer than this server"
         ))),
         None => Err(StoreError::Corrupt("empty".to_owned())),
     }
+}
+
+fn read<T: DeserializeOwned>(plain: &[u8]) -> Result<T, StoreError> {
+    rmp_serde::from_slice(plain).map_err(|error| StoreError::Corrupt(format!("not decodable: {error}")))
 }
 
 /// A key as its kind's number and ordered bytes.
@@ -226,11 +238,28 @@ mod tests {
         })))
         .unwrap();
         let whole = decode_row(&bytes).unwrap();
+        assert_eq!(bytes[0], PLAIN, "too short to be packed");
         // The same row without its newest field: one element less, and no nil at the end.
         let header = 3 + "Decision".len();
         assert_eq!((bytes[header], bytes.pop()), (0x99, Some(0xc0)));
         bytes[header] = 0x98;
         assert_eq!(decode_row(&bytes).unwrap(), whole);
+    }
+
+    #[test]
+    fn what_an_older_version_wrote_plain_is_read_and_what_is_long_is_packed() {
+        let row = Row::State(tape_core::session::StateValue {
+            key: "summary".into(),
+            value_json: format!("\"{}\"", "the customer asked for it again, and ".repeat(20)),
+        });
+        let packed = encode_row(&row).unwrap();
+        let mut plain = vec![PLAIN];
+        rmp_serde::encode::write(&mut plain, &row).unwrap();
+        assert_eq!((packed[0], decode_row(&packed).unwrap()), (PACKED, row.clone()));
+        assert_eq!(decode_row(&plain).unwrap(), row);
+        assert!(packed.len() * 4 < plain.len(), "{} of {}", packed.len(), plain.len());
+        let cut = decode_row(&packed[..packed.len() - 1]).unwrap_err().to_string();
+        assert!(cut.contains("cannot be unpacked"), "{cut}");
     }
 
     #[test]

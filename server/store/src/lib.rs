@@ -8,6 +8,7 @@ pub mod codec;
 mod decided;
 mod error;
 pub mod measure;
+mod packed;
 mod schema;
 mod store;
 

@@ -13,7 +13,7 @@ use tape_core::run::{Caller, Ending};
 use tape_core::{Changes, Context, Draft, EffectKey, EntityId, RowKey, RunId, RunIdentity, Snapshot, Time};
 use tape_store::{Commit, Store};
 
-use tape_load::PAYLOAD;
+use tape_load::payload;
 
 /// Commits under way at a time: enough for full batches.
 const AT_ONCE: usize = 1_024;
@@ -61,8 +61,8 @@ fn short_run(index: u32, at: Time) -> anyhow::Result<Commit> {
         driver: Driver::default(),
         index: 0,
         model: "model".to_owned(),
-        request_json: PAYLOAD.to_owned(),
-        response_json: PAYLOAD.to_owned(),
+        request_json: payload(4 * u64::from(index)),
+        response_json: payload(4 * u64::from(index) + 1),
         rationale: String::new(),
         policy_version: String::new(),
     })?;
@@ -72,7 +72,7 @@ fn short_run(index: u32, at: Time) -> anyhow::Result<Commit> {
         decision_index: 0,
         tool: "tool".to_owned(),
         call_index: 0,
-        request_json: PAYLOAD.to_owned(),
+        request_json: payload(4 * u64::from(index) + 2),
         custom_key: String::new(),
         semantics: Semantics::Idempotent,
         mode: Mode::Inline,
@@ -91,7 +91,7 @@ fn short_run(index: u32, at: Time) -> anyhow::Result<Commit> {
         driver: Driver::default(),
         key: EffectKey::derive(&run, 0, "tool", 0),
         completion: Completion::Confirmed,
-        response_json: PAYLOAD.to_owned(),
+        response_json: payload(4 * u64::from(index) + 3),
         error_json: String::new(),
     })?;
     all.apply(&EndRun {
