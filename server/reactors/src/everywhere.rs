@@ -135,31 +135,13 @@ impl Connectors for Everywhere {
             };
             return Ok(called(late, String::new()));
         }
-        let sender = Sender {
-            version: IN_PROCESS,
-            digest: "",
-        };
-        let marked = mark.sent(sender).await;
-        marked.map_err(|MarkRefused(reason)| ConnectorError::MarkRefused { reason })?;
-        match workers.dispatch(name, call, now.after(BEGIN_WITHIN_MS)).await {
-            Ok(told) => {
-                let outcome = match told.answer {
-                    DispatchAnswer::Confirmed(receipt) => Outcome::Confirmed(receipt),
-                    DispatchAnswer::Failed(failure) => Outcome::Failed(failure),
-                    DispatchAnswer::Unknown(doubt) => Outcome::Unknown(doubt),
-                };
-                Ok(called(outcome, told.worker))
-            }
-            Err(WorkerError::Lost { worker, reason }) => {
-                let doubt = Doubt {
-                    sent: format!("worker {worker:?} was asked"),
-                    ..Doubt::because(format!("worker {worker:?} was asked and did not answer: {reason}"))
-                };
-                Ok(called(Outcome::Unknown(doubt), worker))
-            }
-            // Nobody began with it.
-            Err(error) => Err(away(name, &error.to_string())),
-        }
+        set(mark).await?;
+        let said = workers.dispatch(name, call, now.after(BEGIN_WITHIN_MS)).await;
+        done(name, said, Outcome::Unknown, |answer| match answer {
+            DispatchAnswer::Confirmed(receipt) => Outcome::Confirmed(receipt),
+            DispatchAnswer::Failed(failure) => Outcome::Failed(failure),
+            DispatchAnswer::Unknown(doubt) => Outcome::Unknown(doubt),
+        })
     }
 
     async fn status_check(
@@ -205,27 +187,44 @@ impl Connectors for Everywhere {
             Home::Workers(workers, _) => workers,
         };
         let now = workers.clock();
-        let sender = Sender {
-            version: IN_PROCESS,
-            digest: "",
-        };
-        let marked = mark.sent(sender).await;
-        marked.map_err(|MarkRefused(reason)| ConnectorError::MarkRefused { reason })?;
-        match workers.compensate(name, call, now.after(BEGIN_WITHIN_MS)).await {
-            Ok(told) => {
-                let outcome = match told.answer {
-                    CompensateAnswer::Resolved(receipt) => CompensateOutcome::Resolved(receipt),
-                    CompensateAnswer::Failed(failure) => CompensateOutcome::Failed(failure),
-                    CompensateAnswer::Unknown(doubt) => CompensateOutcome::Unknown(doubt),
-                };
-                Ok(called(outcome, told.worker))
-            }
-            Err(WorkerError::Lost { worker, reason }) => {
-                let doubt = Doubt::because(format!("worker {worker:?} was asked and did not answer: {reason}"));
-                Ok(called(CompensateOutcome::Unknown(doubt), worker))
-            }
-            Err(error) => Err(away(name, &error.to_string())),
+        set(mark).await?;
+        let said = workers.compensate(name, call, now.after(BEGIN_WITHIN_MS)).await;
+        done(name, said, CompensateOutcome::Unknown, |answer| match answer {
+            CompensateAnswer::Resolved(receipt) => CompensateOutcome::Resolved(receipt),
+            CompensateAnswer::Failed(failure) => CompensateOutcome::Failed(failure),
+            CompensateAnswer::Unknown(doubt) => CompensateOutcome::Unknown(doubt),
+        })
+    }
+}
+
+/// From here on a worker may have begun.
+async fn set(mark: &dyn Mark) -> Result<(), ConnectorError> {
+    let sender = Sender {
+        version: IN_PROCESS,
+        digest: "",
+    };
+    let marked = mark.sent(sender).await;
+    marked.map_err(|MarkRefused(reason)| ConnectorError::MarkRefused { reason })
+}
+
+/// What came of a request that changes something.
+fn done<A, O>(
+    name: &str,
+    said: Result<Told<A>, WorkerError>,
+    in_doubt: impl FnOnce(Doubt) -> O,
+    outcome: impl FnOnce(A) -> O,
+) -> Result<Called<O>, ConnectorError> {
+    match said {
+        Ok(told) => Ok(called(outcome(told.answer), told.worker)),
+        Err(WorkerError::Lost { worker, reason }) => {
+            let doubt = Doubt {
+                sent: format!("worker {worker:?} was asked"),
+                ..Doubt::because(format!("worker {worker:?} was asked and did not answer: {reason}"))
+            };
+            Ok(called(in_doubt(doubt), worker))
         }
+        // Nobody began with it.
+        Err(error) => Err(away(name, &error.to_string())),
     }
 }
 

@@ -73,6 +73,35 @@ pub fn compensate_by(connector: &str, call: &ObligationCall) -> pb::CompensateCa
     }
 }
 
+/// A dispatch through a connector that lives in a worker.
+#[must_use]
+pub fn dispatch_by(connector: &str, call: &EffectCall) -> pb::DispatchCall {
+    pb::DispatchCall {
+        connector: connector.to_owned(),
+        effect: Some(effect(call)),
+    }
+}
+
+/// A look into the books by a connector that lives in a worker.
+#[must_use]
+pub fn observe_by(connector: &str, call: &EffectCall) -> pb::ObserveCall {
+    pb::ObserveCall {
+        connector: connector.to_owned(),
+        effect: Some(effect(call)),
+    }
+}
+
+/// A status check by a connector that lives in a worker.
+#[must_use]
+pub fn status_check_by(connector: &str, call: &EffectCall, reference: &str) -> pb::StatusCheckCall {
+    pb::StatusCheckCall {
+        function: String::new(),
+        effect: Some(effect(call)),
+        external_ref: reference.to_owned(),
+        connector: connector.to_owned(),
+    }
+}
+
 /// A connector that lives in a worker's process, as the worker describes it.
 #[must_use]
 pub fn living(living: &Living) -> pb::WorkerConnector {

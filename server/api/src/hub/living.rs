@@ -186,10 +186,7 @@ impl LivingConnectors for WorkerHub {
         effect: &EffectCall,
         begin_by: Time,
     ) -> Result<Told<DispatchAnswer>, WorkerError> {
-        let call = Call::Dispatch(pb::DispatchCall {
-            connector: connector.to_owned(),
-            effect: Some(calls::effect(effect)),
-        });
+        let call = Call::Dispatch(calls::dispatch_by(connector, effect));
         match self.asked(effect, call, begin_by).await? {
             (worker, Answer::Dispatch(answer)) => Ok(told(&worker, calls::dispatch_answer(answer))),
             (worker, _) => Err(worker.misunderstood()),
@@ -197,10 +194,7 @@ impl LivingConnectors for WorkerHub {
     }
 
     async fn observe(&self, connector: &str, effect: &EffectCall) -> Result<Told<ObserveAnswer>, WorkerError> {
-        let call = Call::Observe(pb::ObserveCall {
-            connector: connector.to_owned(),
-            effect: Some(calls::effect(effect)),
-        });
+        let call = Call::Observe(calls::observe_by(connector, effect));
         match self.asked(effect, call, Time::ZERO).await? {
             (worker, Answer::Observe(answer)) => Ok(told(&worker, calls::observe_answer(answer))),
             (worker, _) => Err(worker.misunderstood()),
@@ -213,12 +207,7 @@ impl LivingConnectors for WorkerHub {
         effect: &EffectCall,
         reference: &str,
     ) -> Result<Told<StatusAnswer>, WorkerError> {
-        let call = Call::StatusCheck(pb::StatusCheckCall {
-            function: String::new(),
-            effect: Some(calls::effect(effect)),
-            external_ref: reference.to_owned(),
-            connector: connector.to_owned(),
-        });
+        let call = Call::StatusCheck(calls::status_check_by(connector, effect, reference));
         match self.asked(effect, call, Time::ZERO).await? {
             (worker, Answer::Status(answer)) => Ok(told(&worker, calls::status_answer(answer))),
             (worker, _) => Err(worker.misunderstood()),

@@ -33,10 +33,7 @@ impl LivingConnectors for RemoteTape {
         effect: &EffectCall,
         begin_by: Time,
     ) -> Result<Told<DispatchAnswer>, WorkerError> {
-        let call = Call::Dispatch(pb::DispatchCall {
-            connector: connector.to_owned(),
-            effect: Some(calls::effect(effect)),
-        });
+        let call = Call::Dispatch(calls::dispatch_by(connector, effect));
         match self.put_by(&effect.tenant, &effect.app, call, begin_by).await? {
             (worker, Answer::Dispatch(answer)) => Ok(told(worker, calls::dispatch_answer(answer))),
             (worker, _) => Err(misunderstood(worker)),
@@ -44,10 +41,7 @@ impl LivingConnectors for RemoteTape {
     }
 
     async fn observe(&self, connector: &str, effect: &EffectCall) -> Result<Told<ObserveAnswer>, WorkerError> {
-        let call = Call::Observe(pb::ObserveCall {
-            connector: connector.to_owned(),
-            effect: Some(calls::effect(effect)),
-        });
+        let call = Call::Observe(calls::observe_by(connector, effect));
         match self.put_by(&effect.tenant, &effect.app, call, Time::ZERO).await? {
             (worker, Answer::Observe(answer)) => Ok(told(worker, calls::observe_answer(answer))),
             (worker, _) => Err(misunderstood(worker)),
@@ -60,12 +54,7 @@ impl LivingConnectors for RemoteTape {
         effect: &EffectCall,
         reference: &str,
     ) -> Result<Told<StatusAnswer>, WorkerError> {
-        let call = Call::StatusCheck(pb::StatusCheckCall {
-            function: String::new(),
-            effect: Some(calls::effect(effect)),
-            external_ref: reference.to_owned(),
-            connector: connector.to_owned(),
-        });
+        let call = Call::StatusCheck(calls::status_check_by(connector, effect, reference));
         match self.put_by(&effect.tenant, &effect.app, call, Time::ZERO).await? {
             (worker, Answer::Status(answer)) => Ok(told(worker, calls::status_answer(answer))),
             (worker, _) => Err(misunderstood(worker)),
