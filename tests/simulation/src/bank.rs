@@ -268,6 +268,12 @@ impl Connectors for BankConnector {
         call: &EffectCall,
     ) -> Result<Called<ObserveAnswer>, ConnectorError> {
         if self.bank.fate.strikes(20) {
+            return Err(ConnectorError::Broke {
+                name: "bank".to_owned(),
+                message: "no memory is left".to_owned(),
+            });
+        }
+        if self.bank.fate.strikes(20) {
             return Ok(Self::called(ObserveAnswer::Inconclusive(Doubt::because(
                 "the books are closed",
             ))));
