@@ -121,8 +121,8 @@ impl Random {
     }
 
     fn one_of<'a>(&mut self, words: &[&'a str]) -> &'a str {
-        let index = self.next() % words.len() as u64;
-        words.get(index as usize).copied().unwrap_or_default()
+        let index = usize::try_from(self.below(words.len() as u64)).unwrap_or_default();
+        words.get(index).copied().unwrap_or_default()
     }
 }
 

@@ -105,7 +105,7 @@ impl Writer {
     }
 
     /// Writes the log back into the file when it is long enough.
-    fn write_back(&mut self) {
+    fn write_back(&self) {
         if self.condition.grows() || !written_back::due() {
             return;
         }

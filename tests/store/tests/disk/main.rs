@@ -76,7 +76,7 @@ async fn the_process_over_the_disk() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         println!("concern raised");
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     tasks.join_next().await;
 }
