@@ -387,6 +387,20 @@ impl Run {
         }
     }
 
+    /// Checks that this is the driver that drove the run last, whatever its state: also where no lease says so any more.
+    ///
+    /// # Errors
+    /// ABORTED.
+    pub fn check_last_driver(&self, driver: &Driver) -> Result<(), Refusal> {
+        self.check_fence(driver)?;
+        match &driver.owner {
+            Some(owner) if !self.driver.is_empty() && *owner != self.driver => {
+                Err(self.fenced_off(&format!("{owner:?} is not its last driver")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Checks that the run has not ended.
     ///
     /// # Errors

@@ -283,6 +283,11 @@ async fn what_is_under_way_when_a_run_is_compensated_is_in_doubt_until_its_drive
             status: completion.into(),
             ..Default::default()
         };
+        let anothers = pb::CompleteEffectRequest {
+            lease_owner: "b".into(),
+            ..last_word.clone()
+        };
+        refused(tape.complete_effect(anothers).await, Code::Aborted, "TAPE-R002");
         for _ in 0..2 {
             let said = tape.complete_effect(last_word.clone()).await.unwrap().into_inner();
             assert_eq!(said.status(), completion);

@@ -60,7 +60,7 @@ impl Command for CompleteEffect {
         let effect = draft.effect(&self.key)?;
         if matches!(run.state, RunState::Compensating { .. }) {
             // Its driver's last word on what it had begun: only the driver knows, and what took hold has to be undone.
-            run.check_fence(&self.driver)?;
+            run.check_last_driver(&self.driver)?;
         } else if run.cancelled.is_none() {
             run.check_driver(&self.driver)?;
         // A cancel lands the open effect: what its body did, nobody will record any more.
