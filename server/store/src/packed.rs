@@ -1,7 +1,7 @@
 //! Rows and entries in fewer bytes: Zstandard, with a dictionary of what they have in common.
 //!
 //! A row is a few hundred bytes and says little that others do not say too: names of fields, states, the shape of JSON. With that in a
-//! dictionary even an entry of 50 bytes gets smaller, and a prompt of 50 kB does anyway. `dictionary/1` belongs to format 2 of
+//! dictionary even a row of some hundred bytes gets smaller, and a long prompt does anyway. `dictionary/1` belongs to format 2 of
 //! the [codec](crate::codec) for ever: what it wrote can be read by it alone. Another one would be another format.
 
 use std::cell::RefCell;
@@ -13,7 +13,7 @@ use zstd::dict::{DecoderDictionary, EncoderDictionary};
 use zstd::zstd_safe::CParameter;
 
 const DICTIONARY: &[u8] = include_bytes!("../dictionary/1");
-/// The fastest of zstd's usual levels: the next ones take twice the time for 3% fewer bytes.
+/// The fastest of zstd's usual levels: the third makes a short run's rows 2 to 3% smaller.
 const LEVEL: i32 = 1;
 /// What every frame begins with, and is not stored.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -85,6 +85,17 @@ mod tests {
         let packed = pack(2, &plain).unwrap();
         assert!(packed.len() * 2 < plain.len(), "{} of {}", packed.len(), plain.len());
         assert_eq!(unpack(&packed[1..]).unwrap(), plain);
+    }
+
+    /// Fails if somebody changes the dictionary: what is stored could not be read any more.
+    #[test]
+    fn what_the_first_version_packed_is_read_for_ever() {
+        let plain = r#"{"business_key":"inv-7","connector":"bank","tool":"wire_money","amount":"1200.00","currency":"EUR","memo":"invoice 2026-001","to":"ACME","attempt":1,"external_ref":"w-15","owner":"driver","from":"RUNNABLE","fence":1}"#;
+        let packed = [
+            0x20, 0xd8, 0xfd, 0x00, 0x00, 0x20, 0x2c, 0x31, 0x35, 0x7d, 0x08, 0xfc, 0x9f, 0xcc, 0x18, 0xe4, 0x29, 0x83,
+            0x21, 0x95, 0x72, 0x41, 0x31, 0x61, 0xc5, 0x4d, 0x11, 0xca, 0x4d, 0x16, 0xe3, 0xcd, 0x42, 0xb6, 0x8f, 0xe8,
+        ];
+        assert_eq!(unpack(&packed).unwrap(), plain.as_bytes());
     }
 
     #[test]
